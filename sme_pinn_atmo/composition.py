@@ -1,0 +1,53 @@
+"""Chemical composition: solar scales, the alpha elements, and the mean atomic mass of a mixture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .physics import ATOMIC_MASS
+
+__all__ = ["ALPHA_ELEMENTS", "SOLAR_SCALES", "mean_atomic_mass"]
+
+#: Elements that alpha_m moves (Castelli & Kurucz 2003, IAU Symp. 210, A20; the same in the C3K models).
+ALPHA_ELEMENTS = ("O", "Ne", "Mg", "Si", "S", "Ar", "Ca", "Ti")
+
+#: Standard atomic weights [u] (IUPAC 2021, abridged) of the elements that carry the mass.
+_WEIGHTS = {
+    "H": 1.008, "He": 4.0026, "C": 12.011, "N": 14.007, "O": 15.999, "Ne": 20.180, "Na": 22.990, "Mg": 24.305,
+    "Al": 26.982, "Si": 28.085, "S": 32.06, "Ar": 39.95, "Ca": 40.078, "Ti": 47.867, "Cr": 51.996,
+    "Mn": 54.938, "Fe": 55.845, "Ni": 58.693,
+}  # fmt: skip
+
+#: log10 number relative to hydrogen at 12. asplund2009: Asplund et al. 2009, ARA&A 47, 481, Table 1
+#: (photosphere; He, Ne, Ar indirect). grevesse1998: Grevesse & Sauval 1998, SSRv 85, 161, Table 1.
+SOLAR_SCALES = {
+    "asplund2009": {
+        "H": 12.0, "He": 10.93, "C": 8.43, "N": 7.83, "O": 8.69, "Ne": 7.93, "Na": 6.24, "Mg": 7.60, "Al": 6.45,
+        "Si": 7.51, "S": 7.12, "Ar": 6.40, "Ca": 6.34, "Ti": 4.95, "Cr": 5.64, "Mn": 5.43, "Fe": 7.50, "Ni": 6.22,
+    },
+    "grevesse1998": {
+        "H": 12.0, "He": 10.93, "C": 8.52, "N": 7.92, "O": 8.83, "Ne": 8.08, "Na": 6.33, "Mg": 7.58, "Al": 6.47,
+        "Si": 7.55, "S": 7.33, "Ar": 6.40, "Ca": 6.36, "Ti": 5.02, "Cr": 5.67, "Mn": 5.39, "Fe": 7.50, "Ni": 6.25,
+    },
+}  # fmt: skip
+
+
+def mean_atomic_mass(m_h: Any, alpha_m: Any = 0.0, solar_scale: str = "asplund2009") -> NDArray[np.float64]:
+    """Mean mass of an atom [g] of the mixture, electrons not counted; shape of m_h and alpha_m [dex] broadcast.
+
+    Raises ValueError for a solar scale that is not in `SOLAR_SCALES`.
+    """
+    if solar_scale not in SOLAR_SCALES:
+        raise ValueError(f"unknown solar scale {solar_scale!r}; known: {', '.join(SOLAR_SCALES)}")
+    m_h, alpha_m = np.broadcast_arrays(np.asarray(m_h, dtype=float), np.asarray(alpha_m, dtype=float))
+    number = np.zeros(m_h.shape)
+    mass = np.zeros(m_h.shape)
+    for element, eps in SOLAR_SCALES[solar_scale].items():
+        shift = 0.0 if element in ("H", "He") else m_h + (alpha_m if element in ALPHA_ELEMENTS else 0.0)
+        n = 10.0 ** (eps - 12.0 + shift)
+        number = number + n
+        mass = mass + n * _WEIGHTS[element]
+    return np.asarray(mass / number * ATOMIC_MASS)

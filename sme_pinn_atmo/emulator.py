@@ -1,0 +1,263 @@
+"""Emulator: a named model (weights, card, domain) that turns stellar labels into model atmospheres."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .labels import Domain
+from .runtime import FIELDS, Network
+from .structure import ModelAtmosphere
+
+__all__ = ["Emulator", "Jacobian", "ModelFileError", "models"]
+
+#: Version of the layout of weights and card; a newer file is refused.
+FORMAT = 1
+
+_PACKAGED = Path(__file__).parent / "models"
+_TENSORS = ("feature_mean", "feature_scale", "w_in", "b_in", "w", "b", "w_out", "b_out", "basis", "mean", "ln_tau")
+
+
+class ModelFileError(ValueError):
+    """A model's weights or card are missing, damaged, or of a format that this version does not know."""
+
+
+def models() -> dict[str, Path]:
+    """Names of the packaged models and where their weights lie."""
+    return {p.stem: p for p in sorted(_PACKAGED.glob("*.safetensors"))}
+
+
+class Jacobian(dict[str, NDArray[np.float64]]):
+    """Derivatives by field name, each (..., n_depth, n_label); also as attributes."""
+
+    def __getattr__(self, name: str) -> NDArray[np.float64]:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A trained model. `Emulator.load("atlas12")` is the usual way to one.
+
+    Attributes
+    ----------
+    name : of the model
+    network : weights at run time
+    domain : bounds of the labels
+    card : provenance, training, figures on held-out models
+    """
+
+    name: str
+    network: Network
+    domain: Domain
+    card: Mapping[str, Any]
+
+    # ------------------------------------------------------------------ loading
+
+    @classmethod
+    def load(cls, name: str | Path = "atlas12") -> Emulator:
+        """A packaged model by its name, or one from a path to its `.safetensors` (or `.json`) file.
+
+        Raises
+        ------
+        ValueError : no such model; lists the known ones
+        ModelFileError : files that are missing, damaged or of a newer format
+        """
+        known = models()
+        path = known.get(str(name)) or Path(name).with_suffix(".safetensors")
+        if not path.is_file():
+            raise ValueError(f"unknown model {str(name)!r}; known: {', '.join(known)}, or a path to a .safetensors file")
+        card = _read_card(path.with_suffix(".json"))
+        tensors = _read_tensors(path, card)
+        network = Network(tuple(card["labels"]), tuple(card["features"]), tensors)
+        return cls(card["name"], network, Domain.from_dict(card["domain"]), card)
+
+    # ------------------------------------------------------------------ use
+
+    @cached_property
+    def tau_ross(self) -> NDArray[np.float64]:
+        """The model's own grid of Rosseland depths, (n_depth,), increasing."""
+        return self.network.tau
+
+    def predict(
+        self, *, tau_ross: Any = None, on_outside: str = "raise", **labels: Any
+    ) -> ModelAtmosphere:  # fmt: skip
+        """Atmospheres at stellar labels.
+
+        Parameters
+        ----------
+        teff [K], logg [dex, cgs], m_h [dex], alpha_m [dex], vturb [km/s] : scalars or arrays that broadcast
+            to a common shape (...,). Labels with a default (see `domain.defaults`) may be left out.
+        tau_ross : (n_depth,) increasing Rosseland depths inside the model's range; None for its own grid
+        on_outside : "raise", "clip" (to the nearest allowed labels) or "nan"
+
+        Returns
+        -------
+        ModelAtmosphere with profiles (..., n_depth), outermost layer first
+
+        Raises
+        ------
+        DomainError : labels outside `domain`, or not finite
+        TypeError : labels that are missing, unknown or not numbers
+        ValueError : shapes that do not broadcast, depths that do not increase or leave the model's range
+        """
+        x = self.domain.resolve(labels, on_outside)
+        tau = self._depths(tau_ross)
+        return self._atmosphere(x, np.exp(self.network.log_profiles(x, tau)), tau)
+
+    def jacobian(
+        self, *, fields: Sequence[str] = ("temperature", "gas_pressure", "electron_density", "opacity"),
+        tau_ross: Any = None, on_outside: str = "raise", **labels: Any,
+    ) -> Jacobian:  # fmt: skip
+        """Exact derivatives of profiles with respect to the labels, in the order of `domain.labels`.
+
+        Takes what `predict` takes, and `fields`, names out of `structure.PROFILES`. Each value is
+        (..., n_depth, n_label), in the units of the field per unit of the label.
+        """
+        known = (*FIELDS, "density", "tau_ross")
+        unknown = [f for f in fields if f not in known]
+        if unknown:
+            raise ValueError(f"no field {unknown[0]!r}; there are {', '.join(known)}")
+        x = self.domain.resolve(labels, on_outside)
+        value, derivative = self.network.log_jacobian(x, self._depths(tau_ross))
+        out = Jacobian()
+        for name in fields:
+            if name == "tau_ross":
+                out[name] = np.zeros_like(derivative[..., 0, :, :])
+                continue
+            j = FIELDS.index("atom_density" if name == "density" else name)
+            out[name] = np.exp(value[..., j, :, None]) * derivative[..., j, :, :]
+            if name == "density":
+                mass, d_mass = self._atomic_mass(x)
+                n = np.exp(value[..., j, :, None])
+                out[name] = mass[..., None, None] * out[name] + n * d_mass[..., None, :]
+        return out
+
+    def torch_module(self) -> Any:
+        """The same function as a differentiable `torch.nn.Module` in double precision (needs torch).
+
+        Its input is (..., n_label) in the order of `domain.labels`, its output the natural logarithms of
+        `runtime.FIELDS`, (..., 7, n_depth).
+        """
+        from .network import HydrostaticNetwork
+
+        return HydrostaticNetwork.from_network(self.network)
+
+    # ------------------------------------------------------------------ helpers
+
+    def _depths(self, tau_ross: Any) -> NDArray[np.float64] | None:
+        if tau_ross is None:
+            return None
+        tau = np.asarray(tau_ross, dtype=float)
+        if tau.ndim != 1 or tau.size == 0 or not np.all(np.diff(tau) > 0) or not np.all(tau > 0):
+            raise ValueError(f"tau_ross must be one row of increasing positive depths, not an array of shape {tau.shape}")
+        # Grids are tabulated in single precision: allow their rounding at both ends.
+        low, high = self.tau_ross[0] * (1 - 5e-3), self.tau_ross[-1] * (1 + 5e-3)
+        if tau[0] < low or tau[-1] > high:
+            raise ValueError(
+                f"tau_ross {tau[0]:.4g} to {tau[-1]:.4g} leaves the model's range "
+                f"{self.tau_ross[0]:.4g} to {self.tau_ross[-1]:.4g}"
+            )
+        return tau
+
+    def _atmosphere(
+        self, x: NDArray[np.float64], profiles: NDArray[np.float64], tau: NDArray[np.float64] | None
+    ) -> ModelAtmosphere:
+        t, kappa, a, n_e, m, p, _ = (profiles[..., j, :] for j in range(len(FIELDS)))
+        depth = np.broadcast_to(self.tau_ross if tau is None else tau, t.shape)
+        labels = {name: x[..., j] for j, name in enumerate(self.domain.labels)}
+        return ModelAtmosphere(labels, depth, m, t, p, n_e, kappa, a, self.card["solar_scale"], self.name)
+
+    def _atomic_mass(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean atomic mass (...,) and its derivatives (..., n_label), by central differences of a smooth sum."""
+        from .composition import mean_atomic_mass
+
+        def mass(y: NDArray[np.float64]) -> NDArray[np.float64]:
+            get = {n: y[..., j] for j, n in enumerate(self.domain.labels)}
+            return mean_atomic_mass(get.get("m_h", 0.0), get.get("alpha_m", 0.0), self.card["solar_scale"])
+
+        derivative = np.zeros(x.shape)
+        for name in ("m_h", "alpha_m"):
+            if name in self.domain.labels:
+                step = np.zeros(x.shape[-1])
+                j = self.domain.labels.index(name)
+                step[j] = 1e-4
+                derivative[..., j] = (mass(x + step) - mass(x - step)) / 2e-4
+        return mass(x), derivative
+
+    def __repr__(self) -> str:
+        box = ", ".join(
+            f"{n} {lo:g}..{hi:g}"
+            for n, lo, hi in zip(self.domain.labels, self.domain.lower, self.domain.upper, strict=True)
+        )
+        return f"<Emulator {self.name!r}: {box}; {len(self.tau_ross)} layers>"
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelFileError(f"the model card {path} is missing") from None
+    except (ValueError, OSError) as e:
+        raise ModelFileError(f"the model card {path} cannot be read: {e}") from None
+    needed = ("format", "name", "labels", "features", "domain", "solar_scale", "sha256")
+    missing = [k for k in needed if not isinstance(card, dict) or k not in card]
+    if missing:
+        raise ModelFileError(f"the model card {path} lacks {missing[0]!r}")
+    if card["format"] != FORMAT:
+        raise ModelFileError(f"{path} has format {card['format']!r}; this version reads format {FORMAT}")
+    return dict(card)
+
+
+def _read_tensors(path: Path, card: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    data = path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != card["sha256"]:
+        raise ModelFileError(
+            f"the weights {path} do not match their card: sha256 {digest[:12]}..., the card says {str(card['sha256'])[:12]}..."
+        )
+    try:
+        tensors = load(data)
+    except SafetensorError as e:
+        raise ModelFileError(f"the weights {path} cannot be read: {e}") from None
+    missing = [k for k in _TENSORS if k not in tensors]
+    if missing:
+        raise ModelFileError(f"the weights {path} lack the tensor {missing[0]!r}")
+    n_feature, n_label = tensors["w_in"].shape[1], len(card["labels"])
+    if n_feature != len(card["features"]) or n_label != len(card["domain"]["labels"]):
+        raise ModelFileError(f"the weights {path} and their card disagree on the number of labels or features")
+    return tensors
+
+
+def save_model(path: Path, tensors: Mapping[str, NDArray[Any]], card: Mapping[str, Any]) -> None:
+    """Write weights and card, each to a temporary file that is then renamed; the card gets the checksum."""
+    from safetensors.numpy import save
+
+    data = save(dict(tensors))
+    full = {"format": FORMAT, **card, "sha256": hashlib.sha256(data).hexdigest()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path.with_suffix(".safetensors"), data)
+    write_atomically(path.with_suffix(".json"), (json.dumps(full, indent=1) + "\n").encode())
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write beside the target, then rename: a reader sees the old file or the new one, never half of one."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

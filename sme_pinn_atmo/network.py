@@ -1,0 +1,136 @@
+"""The PINN in torch, for training and automatic differentiation; `runtime.py` states the equations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import physics
+from .runtime import Network
+
+__all__ = ["HydrostaticNetwork"]
+
+_LN10 = float(np.log(10.0))
+
+
+class HydrostaticNetwork(nn.Module):
+    """Branch and trunk; column mass and pressure by integration, so that the structure is hydrostatic.
+
+    Parameters
+    ----------
+    labels, features : names, see `runtime.feature_functions`
+    ln_tau : (n_depth,) grid in the natural logarithm of the Rosseland depth
+    width, depth : of the branch
+    n_component : basis functions in depth for each of the four fields
+    n_corpus : number of training sets. Each has an input of its own, a bias in the first layer, so that one
+        network learns what the sets share; `export(corpus)` folds one of them in.
+    """
+
+    def __init__(
+        self, labels: Sequence[str], features: Sequence[str], ln_tau: Any, *, width: int, depth: int,
+        n_component: int, n_corpus: int = 1,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.labels, self.features = tuple(labels), tuple(features)
+        self._teff, self._logg = self.labels.index("teff"), self.labels.index("logg")
+        n_feature, n_depth = len(features), len(ln_tau)
+        self.n_component = n_component
+        self.feature_mean = nn.Buffer(torch.zeros(n_feature, dtype=torch.float64))
+        self.feature_scale = nn.Buffer(torch.ones(n_feature, dtype=torch.float64))
+        self.w_in = nn.Parameter(torch.randn(width, n_feature) / n_feature**0.5)
+        self.b_in = nn.Parameter(torch.zeros(width))
+        self.corpus = nn.Parameter(torch.zeros(n_corpus, width))
+        self.w = nn.ParameterList(torch.randn(width, width) / width**0.5 for _ in range(depth))
+        self.b = nn.ParameterList(torch.zeros(width) for _ in range(depth))
+        self.w_out = nn.Parameter(torch.randn(4 * n_component, width) * 0.1 / width**0.5)
+        self.b_out = nn.Parameter(torch.zeros(4 * n_component))
+        self.basis = nn.Parameter(torch.zeros(4, n_component, n_depth))
+        self.mean = nn.Parameter(torch.zeros(4, n_depth))
+        ln_tau = np.asarray(ln_tau, dtype=float)
+        self.ln_tau = nn.Buffer(torch.tensor(ln_tau))
+        tau = np.exp(ln_tau)
+        self._tau = nn.Buffer(torch.tensor(tau), persistent=False)
+        self._ln_grey = nn.Buffer(torch.tensor(np.log(physics.grey_temperature(tau, np.ones(1)))), persistent=False)
+        self._integral = nn.Buffer(torch.tensor(physics.integration_matrix(ln_tau).T.copy()), persistent=False)
+
+    def input_features(self, x: Tensor) -> Tensor:
+        """Features (..., n_feature) of labels x (..., n_label), standardised."""
+        log_teff = torch.log10(x[..., self._teff])
+        special = {"log_teff": log_teff, "theta": 5040.0 / x[..., self._teff],
+                   "log_g_teff4": x[..., self._logg] - 4 * log_teff}  # fmt: skip
+        f = [special[n] if n in special else x[..., self.labels.index(n)] for n in self.features]
+        return (torch.stack(f, -1) - self.feature_mean) / self.feature_scale
+
+    def hidden(self, x: Tensor, corpus: Tensor | int = 0) -> Tensor:
+        """Last hidden layer of the branch, (..., width)."""
+        f = self.input_features(x).to(self.w_in.dtype)
+        h = nn.functional.linear(f, self.w_in, self.b_in) + self.corpus[corpus]
+        for w, b in zip(self.w, self.b, strict=True):
+            h = h + nn.functional.silu(nn.functional.linear(h, w, b))
+        return h
+
+    def fields(self, x: Tensor, corpus: Tensor | int = 0) -> Tensor:
+        """The four fields q (..., 4, n_depth) that the network predicts."""
+        c = nn.functional.linear(self.hidden(x, corpus), self.w_out, self.b_out)
+        c = c.reshape(*c.shape[:-1], 4, self.n_component)
+        return torch.einsum("...fc,fcd->...fd", c, self.basis) + self.mean
+
+    def forward(self, x: Tensor, corpus: Tensor | int = 0) -> Tensor:
+        """Natural logarithms of `runtime.FIELDS` for labels x (..., n_label), double: (..., 7, n_depth)."""
+        q = self.fields(x, corpus).double()
+        ln_g = _LN10 * x[..., self._logg, None]
+        ln_t = q[..., 0, :] + self._ln_grey + torch.log(x[..., self._teff, None])
+        dm = self._tau * torch.exp(-q[..., 1, :])
+        dp = (1 - torch.exp(q[..., 2, :])) * dm
+        m = dm[..., :1] + dm @ self._integral
+        # An untrained network may push a above g for long; the floor keeps its loss finite.
+        p = torch.clamp_min(dp[..., :1] + dp @ self._integral, 1e-3 * m.detach())
+        ln_p = torch.log(p) + ln_g
+        ln_n = ln_p - ln_t - float(np.log(physics.BOLTZMANN))
+        ln_f, ln_rest = nn.functional.logsigmoid(q[..., 3, :]), nn.functional.logsigmoid(-q[..., 3, :])
+        out = (ln_t, q[..., 1, :], q[..., 2, :] + ln_g, ln_n + ln_f, torch.log(m), ln_p, ln_n + ln_rest)
+        return torch.stack(out, -2)
+
+    # ------------------------------------------------------------------ start and finish
+
+    @torch.no_grad()
+    def start_from(self, x: Tensor, q: Tensor) -> None:
+        """Standardise the features on labels x (n, n_label); basis from the principal components of q (n, 4, n_depth)."""
+        f = self.input_features(x)
+        self.feature_scale.copy_(f.std(0).clamp_min(1e-6))
+        self.feature_mean.copy_(f.mean(0))
+        self.mean.copy_(q.mean(0))
+        for field in range(4):
+            _, s, v = torch.linalg.svd(q[:, field] - q[:, field].mean(0), full_matrices=False)
+            scale = s[: self.n_component] / len(q) ** 0.5
+            self.basis[field] = (v[: self.n_component] * scale[:, None]).to(self.basis.dtype)
+
+    @torch.no_grad()
+    def export(self, corpus: int = 0) -> dict[str, np.ndarray]:
+        """Tensors of `runtime.Network`, float32 where they were trained so."""
+        names = ("feature_mean", "feature_scale", "w_in", "w_out", "b_out", "basis", "mean", "ln_tau")
+        out = {n: getattr(self, n).detach().cpu().numpy() for n in names}
+        out["b_in"] = (self.b_in + self.corpus[corpus]).cpu().numpy()
+        out["w"] = torch.stack(list(self.w)).cpu().numpy()
+        out["b"] = torch.stack(list(self.b)).cpu().numpy()
+        return {k: np.ascontiguousarray(v) for k, v in out.items()}
+
+    @classmethod
+    def from_network(cls, network: Network) -> HydrostaticNetwork:
+        """The torch module, in double precision, that computes the same as a run-time network."""
+        w = {k: torch.tensor(np.asarray(v, dtype=float)) for k, v in network.tensors.items()}
+        module = cls(
+            network.labels, network.features, network.tensors["ln_tau"], width=w["w_in"].shape[0],
+            depth=w["w"].shape[0], n_component=w["basis"].shape[1],
+        ).double()  # fmt: skip
+        with torch.no_grad():
+            for name in ("feature_mean", "feature_scale", "w_in", "b_in", "w_out", "b_out", "basis", "mean"):
+                getattr(module, name).copy_(w[name])
+            for mine, theirs in ((module.w, w["w"]), (module.b, w["b"])):
+                for parameter, value in zip(mine, theirs, strict=True):
+                    parameter.copy_(value)
+        return module

@@ -1,0 +1,183 @@
+"""The network in NumPy, double precision: forward pass and Jacobian. No torch at run time.
+
+Labels -> features f -> h = W_in f + b_in; h <- h + silu(W_k h + b_k), k = 1..K (the branch) -> coefficients
+c = W_out h + b_out -> four smooth fields on the model's grid in ln tau, q = mean + c . basis (the trunk):
+
+    T = T_grey(tau, Teff) exp(q_0)   kappa = exp(q_1)   a = g exp(q_2)   n_e = sigmoid(q_3) P / kT
+
+and column mass m and gas pressure P by integrating d tau = kappa dm and dP = (g - a) dm through the cubic
+spline in ln tau, so that every structure is hydrostatic by construction. `network.py` is the same in torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import physics
+
+__all__ = ["FIELDS", "Network", "feature_functions"]
+
+Array = NDArray[np.float64]
+
+#: What `Network.log_profiles` and `Network.log_jacobian` return along their field axis, as natural logarithms.
+FIELDS = ("temperature", "opacity", "radiative_acceleration", "electron_density", "rhox", "gas_pressure",
+          "atom_density")  # fmt: skip
+
+_LN10 = np.log(10.0)
+
+
+def feature_functions(name: str, labels: Sequence[str]) -> tuple[Any, Any]:
+    """Function f(x) -> (...,) and its gradient x -> (..., n_label) for a feature of the branch's input.
+
+    A feature is a label itself or one of log_teff = log10 Teff, theta = 5040 K / Teff, and
+    log_g_teff4 = log g - 4 log10 Teff (gravity in units of the radiative one).
+    """
+    labels = list(labels)
+
+    def unit(x: Array, **parts: Array) -> Array:
+        out = np.zeros(x.shape)
+        for label, value in parts.items():
+            out[..., labels.index(label)] = value
+        return out
+
+    if name in labels:
+        j = labels.index(name)
+        return (lambda x: x[..., j]), (lambda x: unit(x, **{name: np.ones(x.shape[:-1])}))
+    if name not in ("log_teff", "theta", "log_g_teff4"):
+        raise ValueError(f"unknown feature {name!r}; allowed: the labels, log_teff, theta, log_g_teff4")
+    t = labels.index("teff")
+    if name == "log_teff":
+        return (lambda x: np.log10(x[..., t])), (lambda x: unit(x, teff=1 / (_LN10 * x[..., t])))
+    if name == "theta":
+        return (lambda x: 5040.0 / x[..., t]), (lambda x: unit(x, teff=-5040.0 / x[..., t] ** 2))
+    j = labels.index("logg")
+    return (
+        lambda x: x[..., j] - 4 * np.log10(x[..., t]),
+        lambda x: unit(x, logg=np.ones(x.shape[:-1]), teff=-4 / (_LN10 * x[..., t])),
+    )
+
+
+@lru_cache(maxsize=64)
+def _depth_matrix(nodes: bytes, points: bytes) -> Array:
+    matrix = physics.interpolation_matrix(np.frombuffer(nodes), np.frombuffer(points))
+    matrix.setflags(write=False)
+    return matrix
+
+
+@dataclass(frozen=True)
+class Network:
+    """Weights of a trained network; `tensors` as they are stored, see `network.HydrostaticNetwork`."""
+
+    labels: tuple[str, ...]
+    features: tuple[str, ...]
+    tensors: Mapping[str, Array]
+
+    def __post_init__(self) -> None:
+        w = {k: np.asarray(v, dtype=float) for k, v in self.tensors.items()}
+        keep = object.__setattr__
+        # The standardisation of the features is one more linear map: fold it into the first layer.
+        scaled = w["w_in"] / w["feature_scale"]
+        keep(self, "_w_in", np.ascontiguousarray(scaled.T))
+        keep(self, "_b_in", w["b_in"] - scaled @ w["feature_mean"])
+        keep(self, "_hidden", [(np.ascontiguousarray(a.T), b) for a, b in zip(w["w"], w["b"], strict=True)])
+        n_field, n_component, n_depth = w["basis"].shape
+        keep(self, "_w_out", np.ascontiguousarray(w["w_out"].T))
+        keep(self, "_b_out", w["b_out"])
+        keep(self, "_basis", w["basis"])
+        keep(self, "_mean", w["mean"])
+        keep(self, "_coefficients", (n_field, n_component))
+        keep(self, "ln_tau", w["ln_tau"])
+        keep(self, "tau", np.exp(w["ln_tau"]))
+        keep(self, "_integral", np.ascontiguousarray(physics.integration_matrix(w["ln_tau"]).T))
+        grey = np.log(physics.grey_temperature(np.exp(w["ln_tau"]), np.ones(1)))
+        keep(self, "_mean", w["mean"] + np.vstack([grey, np.zeros((3, n_depth))]))
+        keep(self, "_functions", [feature_functions(f, self.labels) for f in self.features])
+        keep(self, "_teff", self.labels.index("teff"))
+        keep(self, "_logg", self.labels.index("logg"))
+
+    # ------------------------------------------------------------------ forward
+
+    def _branch(self, x: Array) -> Array:
+        f = np.stack([function(x) for function, _ in self._functions], axis=-1)
+        h = f @ self._w_in + self._b_in
+        for w, b in self._hidden:
+            z = h @ w + b
+            h = h + z / (1.0 + np.exp(-z))
+        return h
+
+    def _fields(self, x: Array, h: Array) -> tuple[Array, Array]:
+        """ln of `FIELDS` on the grid (..., 7, n_depth), and the electron fraction (..., n_depth)."""
+        c = (h @ self._w_out + self._b_out).reshape(*h.shape[:-1], *self._coefficients)
+        q = np.matmul(c[..., None, :], self._basis)[..., 0, :] + self._mean
+        ln_g = _LN10 * x[..., self._logg, None]
+        ln_t = q[..., 0, :] + np.log(x[..., self._teff, None])
+        a_over_g = np.exp(q[..., 2, :])
+        fraction = 1.0 / (1.0 + np.exp(-q[..., 3, :]))
+        dm = self.tau * np.exp(-q[..., 1, :])  # dm / dln(tau)
+        dp = (1.0 - a_over_g) * dm  # dP / dln(tau) / g
+        ln_m = np.log(dm[..., :1] + dm @ self._integral)
+        ln_p = np.log(dp[..., :1] + dp @ self._integral) + ln_g
+        ln_n = ln_p - ln_t - np.log(physics.BOLTZMANN)
+        out = (ln_t, q[..., 1, :], q[..., 2, :] + ln_g, ln_n + np.log(fraction), ln_m, ln_p,
+               ln_n + np.log1p(-fraction))  # fmt: skip
+        return np.stack(out, axis=-2), fraction
+
+    def log_profiles(self, x: Array, tau: Array | None = None) -> Array:
+        """Natural logarithms of `FIELDS` for labels x (..., n_label): (..., 7, n_depth).
+
+        tau : (n_depth,) increasing Rosseland depths inside the grid's range; None for the grid itself.
+        """
+        out, _ = self._fields(x, self._branch(x))
+        return out if tau is None else out @ self.depth_matrix(tau).T
+
+    def depth_matrix(self, tau: Array) -> Array:
+        """(n_tau, n_grid) cubic spline in ln tau from the model's grid to the depths `tau`."""
+        tau = np.asarray(tau, dtype=float)
+        return _depth_matrix(self.ln_tau.tobytes(), np.log(tau).tobytes())
+
+    # ------------------------------------------------------------------ derivatives
+
+    def log_jacobian(self, x: Array, tau: Array | None = None) -> tuple[Array, Array]:
+        """`log_profiles` and its derivatives with respect to the labels, (..., 7, n_depth, n_label).
+
+        Tangents of all labels travel through the network beside the value, so that the cost is that of a
+        few forward passes.
+        """
+        grad = np.stack([gradient(x) for _, gradient in self._functions], axis=-1)  # (..., n_label, n_feature)
+        f = np.stack([function(x) for function, _ in self._functions], axis=-1)
+        h, dh = f @ self._w_in + self._b_in, grad @ self._w_in
+        for w, b in self._hidden:
+            z = h @ w + b
+            s = 1.0 / (1.0 + np.exp(-z))
+            dh = dh + (s * (1.0 + z * (1.0 - s)))[..., None, :] * (dh @ w)
+            h = h + z * s
+        value, fraction = self._fields(x, h)
+        dc = (dh @ self._w_out).reshape(*dh.shape[:-1], *self._coefficients)
+        dq = np.matmul(dc[..., None, :], self._basis)[..., 0, :]  # (..., n_label, 4, n_depth)
+        n_label = len(self.labels)
+        d_ln_g = np.zeros((n_label, 1))
+        d_ln_g[self._logg] = _LN10
+        d_ln_t = dq[..., 0, :].copy()
+        d_ln_t[..., self._teff, :] += 1.0 / x[..., self._teff, None]
+        ln_g = _LN10 * x[..., self._logg, None]
+        a_over_g = np.exp(value[..., 2, :] - ln_g)[..., None, :]
+        dm = (self.tau * np.exp(-value[..., 1, :]))[..., None, :]
+        d_dm = -dm * dq[..., 1, :]
+        d_dp = (1.0 - a_over_g) * d_dm - a_over_g * dq[..., 2, :] * dm
+        d_ln_m = (d_dm[..., :1] + d_dm @ self._integral) / np.exp(value[..., 4, :])[..., None, :]
+        d_ln_p = (d_dp[..., :1] + d_dp @ self._integral) / np.exp(value[..., 5, :] - ln_g)[..., None, :] + d_ln_g
+        fraction = fraction[..., None, :]
+        d_ln_n = d_ln_p - d_ln_t
+        d = (d_ln_t, dq[..., 1, :], dq[..., 2, :] + d_ln_g, d_ln_n + (1 - fraction) * dq[..., 3, :], d_ln_m,
+             d_ln_p, d_ln_n - fraction * dq[..., 3, :])  # fmt: skip
+        jacobian = np.moveaxis(np.stack(d, axis=-3), -2, -1)  # (..., 7, n_depth, n_label)
+        if tau is not None:
+            matrix = self.depth_matrix(tau)
+            value, jacobian = value @ matrix.T, np.matmul(matrix, jacobian)
+        return value, jacobian

@@ -1,0 +1,157 @@
+"""ModelAtmosphere: the depth profiles of one or many stars, with units and derived quantities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import physics
+from .composition import mean_atomic_mass
+
+__all__ = ["PROFILES", "ModelAtmosphere"]
+
+#: Every profile that an atmosphere holds or derives, with its unit.
+PROFILES = {
+    "tau_ross": "",
+    "rhox": "g cm-2",
+    "temperature": "K",
+    "gas_pressure": "dyn cm-2",
+    "electron_density": "cm-3",
+    "opacity": "cm2 g-1",
+    "radiative_acceleration": "cm s-2",
+    "density": "g cm-3",
+    "atom_density": "cm-3",
+}
+
+
+@dataclass(frozen=True)
+class ModelAtmosphere:
+    """Plane-parallel LTE structure; every profile is (..., n_depth) with the outermost layer first.
+
+    Attributes
+    ----------
+    labels : label name -> value, each (...,): teff [K], logg [dex, cgs], m_h, alpha_m [dex], vturb [km/s]
+    tau_ross : Rosseland optical depth
+    rhox : column mass [g cm-2]
+    temperature : [K]
+    gas_pressure : [dyn cm-2]
+    electron_density : [cm-3]
+    opacity : Rosseland mean, per gram [cm2 g-1] (ABROSS of ATLAS)
+    radiative_acceleration : [cm s-2] (ACCRAD of ATLAS)
+    solar_scale : the abundances that m_h and alpha_m refer to, a key of `composition.SOLAR_SCALES`
+    source : where the structure comes from (a model name, a file)
+    """
+
+    labels: Mapping[str, Any]
+    tau_ross: NDArray[np.float64]
+    rhox: NDArray[np.float64]
+    temperature: NDArray[np.float64]
+    gas_pressure: NDArray[np.float64]
+    electron_density: NDArray[np.float64]
+    opacity: NDArray[np.float64]
+    radiative_acceleration: NDArray[np.float64]
+    solar_scale: str = "asplund2009"
+    source: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        for f in fields(self)[1:8]:
+            shape = np.shape(getattr(self, f.name))
+            if shape != np.shape(self.temperature):
+                raise ValueError(f"{f.name} has shape {shape}, temperature has {np.shape(self.temperature)}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the labels; () for one star."""
+        return self.temperature.shape[:-1]
+
+    @property
+    def n_depth(self) -> int:
+        """Number of layers."""
+        return int(self.temperature.shape[-1])
+
+    @property
+    def atom_density(self) -> NDArray[np.float64]:
+        """Number density of atoms, molecules and ions, electrons left out [cm-3]: P/kT - n_e."""
+        return physics.atom_density(self.temperature, self.gas_pressure, self.electron_density)
+
+    @property
+    def density(self) -> NDArray[np.float64]:
+        """Mass density [g cm-3]: mean atomic mass times `atom_density` (exact where molecules are few)."""
+        mass = mean_atomic_mass(
+            self.labels.get("m_h", 0.0), self.labels.get("alpha_m", 0.0), self.solar_scale
+        )
+        return np.asarray(mass)[..., None] * self.atom_density
+
+    @property
+    def gravity(self) -> NDArray[np.float64]:
+        """Surface gravity [cm s-2], with a trailing axis for the depth."""
+        return 10.0 ** np.asarray(self.labels["logg"], dtype=float)[..., None]
+
+    def hydrostatic_residual(self) -> NDArray[np.float64]:
+        """|(dP/dm + a)/g - 1| between neighbouring layers, (..., n_depth - 1)."""
+        return physics.hydrostatic_residual(
+            self.rhox, self.gas_pressure, self.radiative_acceleration, self.gravity[..., 0]
+        )
+
+    def profile(self, name: str) -> NDArray[np.float64]:
+        """A profile by its name in `PROFILES`."""
+        if name not in PROFILES:
+            raise ValueError(f"no profile {name!r}; there are {', '.join(PROFILES)}")
+        return np.asarray(getattr(self, name))
+
+    def __getitem__(self, index: Any) -> ModelAtmosphere:
+        """The atmospheres at an index of a batch."""
+        if not self.shape:
+            raise IndexError("this is a single atmosphere; only a batch can be indexed")
+        rows = {f.name: getattr(self, f.name)[index] for f in fields(self)[1:8]}
+        labels = {k: np.broadcast_to(np.asarray(v), self.shape)[index] for k, v in self.labels.items()}
+        return ModelAtmosphere(labels, **rows, solar_scale=self.solar_scale, source=self.source)
+
+    def to_table(self) -> Any:
+        """One atmosphere as an `astropy.table.QTable`, a column for each profile."""
+        from astropy import units
+        from astropy.table import QTable
+
+        if self.shape:
+            raise ValueError(f"to_table takes one atmosphere, this is a batch of shape {self.shape}")
+        columns = {name: self.profile(name) * units.Unit(unit) for name, unit in PROFILES.items()}
+        meta = {k: float(v) for k, v in self.labels.items()}
+        return QTable(columns, meta={**meta, "solar_scale": self.solar_scale, "source": self.source})
+
+    def plot(self, axes: Any = None) -> Any:
+        """Temperature, pressure, opacity and electron fraction against log tau; returns the figure."""
+        import matplotlib.pyplot as plt
+
+        if axes is None:
+            _, axes = plt.subplots(2, 2, figsize=(8, 6), sharex=True, layout="constrained")
+        log_tau = np.log10(self.tau_ross)
+        shown = {
+            "T [K]": self.temperature,
+            "P gas [dyn cm$^{-2}$]": self.gas_pressure,
+            r"$\kappa_{\rm Ross}$ [cm$^2$ g$^{-1}$]": self.opacity,
+            r"$n_e$ [cm$^{-3}$]": self.electron_density,
+        }
+        for ax, (label, y) in zip(np.ravel(axes), shown.items(), strict=True):
+            ax.plot(log_tau.reshape(-1, self.n_depth).T, y.reshape(-1, self.n_depth).T)
+            ax.set_ylabel(label)
+            if not label.startswith("T"):
+                ax.set_yscale("log")
+        for ax in np.ravel(axes)[2:]:
+            ax.set_xlabel(r"$\log_{10}\,\tau_{\rm Ross}$")
+        return np.ravel(axes)[0].figure
+
+    def __repr__(self) -> str:
+        stars = "1 star" if not self.shape else f"{'x'.join(map(str, self.shape))} stars"
+        values = ", ".join(
+            f"{k}={float(v):g}" if np.ndim(v) == 0 else f"{k}={np.min(v):g}..{np.max(v):g}"
+            for k, v in self.labels.items()
+        )
+        log_tau = np.log10(self.tau_ross)
+        return (
+            f"<ModelAtmosphere {self.source or 'of unknown source'}: {stars}, {self.n_depth} layers, "
+            f"log tau {log_tau.min():.3f}..{log_tau.max():.3f}; {values}>"
+        )
