@@ -1,0 +1,144 @@
+"""Computed structures as training sets: one depth grid, natural logarithms, what is held out, and by which seed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+from .. import physics
+from ..grids import Structures, read
+
+__all__ = ["TrainingSet", "data_path", "load_source", "network_fields", "on_grid"]
+
+Array = NDArray[np.float64]
+
+#: Order of the fields of a training set, as in `runtime.FIELDS` without the last.
+COLUMNS = ("temperature", "opacity", "radiative_acceleration", "electron_density", "rhox", "gas_pressure")
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Models of one source on one depth grid.
+
+    x : (n, n_label) labels
+    y : (n, 6, n_depth) natural logarithms of `COLUMNS`; extrapolated where `mask` is False
+    mask : (n, n_depth) depths that the computed model has
+    held : (n,) kept out of training
+    index : (n,) row in the source
+    """
+
+    name: str
+    x: Array
+    y: Array
+    mask: NDArray[np.bool_]
+    held: NDArray[np.bool_]
+    index: NDArray[np.int64]
+    weight: float = 1.0
+
+
+def data_path(name: str) -> Path:
+    """A data file by absolute path, relative to the working folder, or below `SME_PINN_ATMO_DATA`."""
+    for folder in ("", os.environ.get("SME_PINN_ATMO_DATA")):
+        if folder is not None and (Path(folder) / name).is_file():
+            return Path(folder) / name
+    raise FileNotFoundError(
+        f"data file {name!r} is neither in {Path.cwd()} nor in SME_PINN_ATMO_DATA "
+        f"({os.environ.get('SME_PINN_ATMO_DATA', 'not set')})"
+    )
+
+
+def on_grid(structures: Structures, log_tau: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """ln of `COLUMNS` (n, 6, n_depth) of each model on a common grid in log10 tau_Ross, and which depths it has.
+
+    Cubic spline in log tau where the model's depths differ from the grid; its end values beyond them.
+    """
+    n, depth = len(structures), len(log_tau)
+    y, mask = np.empty((n, 6, depth)), np.ones((n, depth), bool)
+    order = [1, 4, 5, 3, 0, 2]  # RHOX, T, P, XNE, ABROSS, ACCRAD -> COLUMNS
+    for i in range(n):
+        k = int(structures.n_depth[i])
+        own = np.asarray(structures.log_tau_ross[i, :k], dtype=float)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = np.log(structures.profiles[i, :k, :].astype(float))[:, order]
+        if k >= depth and np.allclose(own[:depth], log_tau, atol=2e-3):
+            y[i] = values[:depth].T
+            continue
+        mask[i] = (log_tau >= own[0] - 2e-3) & (log_tau <= own[-1] + 2e-3)
+        good = np.isfinite(values).all(axis=1) & np.concatenate([[True], np.diff(own) > 0])
+        if good.sum() < 4:
+            mask[i] = False
+            y[i] = 0.0
+            continue
+        y[i] = CubicSpline(own[good], values[good])(np.clip(log_tau, own[good][0], own[good][-1])).T
+    return y, mask
+
+
+def network_fields(y: Array, x: Array, labels: Sequence[str], ln_tau: Array) -> Array:
+    """The four fields q (n, 4, n_depth) of the network for profiles y (n, 6, n_depth) at labels x."""
+    t, kappa, a, n_e, _, p = (y[:, j] for j in range(6))
+    teff, logg = x[:, list(labels).index("teff"), None], x[:, list(labels).index("logg"), None]
+    grey = np.log(physics.grey_temperature(np.exp(ln_tau), np.ones(1)))
+    ln_f = np.minimum(n_e + t + np.log(physics.BOLTZMANN) - p, np.log(0.999))
+    return np.stack([t - np.log(teff) - grey, kappa, a - np.log(10.0) * logg, ln_f - np.log1p(-np.exp(ln_f))], 1)
+
+
+def consistent(y: Array, x: Array, labels: Sequence[str], ln_tau: Array, tolerance: float) -> NDArray[np.bool_]:
+    """Models that are finite and whose own opacity and acceleration give their column mass and pressure.
+
+    The column mass and pressure integrated from ABROSS and ACCRAD may be off by `tolerance` (relative) in the
+    median layer: a model that fails never converged, or its columns are damaged.
+    """
+    ok = np.isfinite(y).all(axis=(1, 2))
+    gravity = 10.0 ** x[:, list(labels).index("logg"), None]
+    e = np.exp(np.where(ok[:, None, None], y, 0.0))
+    m, p = physics.integrate_structure(
+        np.exp(ln_tau), e[:, 1], e[:, 2], gravity, physics.integration_matrix(ln_tau)
+    )
+    off = np.maximum(np.abs(m / e[:, 4] - 1), np.abs(p / e[:, 5] - 1))
+    return np.asarray(ok & (np.median(off, axis=1) < tolerance))
+
+
+def load_source(source: Mapping[str, Any], labels: Sequence[str], log_tau: Array, seed: int) -> TrainingSet:
+    """One `[[data]]` table of a training configuration.
+
+    Keys: `path`; `select` (column -> value or list of values); `defaults` (label -> value where the file has
+    no such label); `hold_out` (a fraction, drawn by `seed`, or a list of rows); `weight`; `tolerance` (see
+    `consistent`); `correction` (path to per-layer corrections, see `training.teacher`).
+    """
+    structures = read(data_path(source["path"]))
+    rows = np.arange(len(structures))
+    for key, wanted in source.get("select", {}).items():
+        column = structures.column(key)
+        rows = rows[np.isin(column[rows], wanted if isinstance(wanted, list) else [wanted])]
+    structures = structures.select(rows)
+    defaults = source.get("defaults", {})
+    x = np.stack(
+        [
+            np.asarray(structures.labels[n], dtype=float)
+            if n in structures.labels
+            else np.full(len(structures), float(defaults[n]))
+            for n in labels
+        ],
+        axis=1,
+    )
+    y, mask = on_grid(structures, log_tau)
+    ln_tau = np.log(10.0) * log_tau
+    keep = mask.any(axis=1) & consistent(y, x, labels, ln_tau, float(source.get("tolerance", 0.05)))
+    held = np.zeros(len(rows), bool)
+    hold_out = source.get("hold_out", 0.0)
+    if isinstance(hold_out, list):
+        held = np.isin(rows, hold_out)
+    elif hold_out:
+        # Drawn over all rows of the source, before any is dropped: the same stars whatever the cuts.
+        held[np.random.default_rng(seed).permutation(len(rows))[: round(hold_out * len(rows))]] = True
+    return TrainingSet(
+        source.get("name", Path(source["path"]).stem), x[keep], y[keep], mask[keep], held[keep], rows[keep],
+        float(source.get("weight", 1.0)),
+    )  # fmt: skip

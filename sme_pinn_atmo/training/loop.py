@@ -1,0 +1,149 @@
+"""The training loop: seeded, with a progress bar, resumable after an interruption at any moment."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..emulator import write_atomically
+from ..network import HydrostaticNetwork
+from ..runtime import FIELDS
+from .data import COLUMNS, TrainingSet, network_fields
+
+__all__ = ["SCALES", "profile_loss", "train_network"]
+
+#: Relative errors at which the loss turns from quadratic to linear, for each of `COLUMNS`: what counts as small.
+SCALES = {"temperature": 5e-4, "opacity": 3e-3, "radiative_acceleration": 2e-2, "electron_density": 5e-3,
+          "rhox": 2e-3, "gas_pressure": 2e-3}  # fmt: skip
+
+_COLUMN_INDEX = [FIELDS.index(c) for c in COLUMNS]
+
+
+def profile_loss(predicted: Tensor, y: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    """Mean of sqrt(1 + (error / scale)^2) - 1 over fields, depths and stars.
+
+    predicted : (n, 7, n_depth) ln of `runtime.FIELDS`; y : (n, 6, n_depth) ln of `COLUMNS`;
+    mask : (n, n_depth); weight : (n,)
+    """
+    scale = torch.tensor([SCALES[c] for c in COLUMNS], dtype=predicted.dtype, device=predicted.device)
+    error = (predicted[:, _COLUMN_INDEX] - y) / scale[:, None]
+    w = (mask * weight[:, None])[:, None]
+    return ((torch.sqrt(1 + error**2) - 1) * w).sum() / (w.sum() * len(COLUMNS))
+
+
+def train_network(
+    sets: Sequence[TrainingSet], config: Mapping[str, Any], checkpoint: Path, *, progress: bool = True
+) -> HydrostaticNetwork:
+    """Train on every star that is not held out; returns the network with its final weights.
+
+    `config` has `seed`, the table `network` (labels, features, width, depth, n_component, log_tau) and the
+    table `training` (steps, batch, learning_rate, epoch: steps between checkpoints, start: weights to start
+    from). With `checkpoint` there, training goes on from it. Same configuration, same machine: same weights.
+    """
+    t = config["training"]
+    torch.manual_seed(config["seed"])
+    device = torch.device(t.get("device", "cpu"))
+    x, y, mask, corpus, weight = _stack(sets, device)
+    net = build(config, len(sets))
+    first = corpus == 0 if t.get("basis_from_first") else torch.ones_like(corpus, dtype=torch.bool)
+    ln_tau = net.ln_tau.numpy()
+    q = network_fields(y[first].cpu().numpy(), x[first].cpu().numpy(), net.labels, ln_tau)
+    net.start_from(x[first].cpu(), torch.tensor(q))
+    if "start" in t:
+        net.load_state_dict(torch.load(t["start"], weights_only=True))
+    net.to(device)
+    optimisers = _optimisers(net, t)
+    schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda s: _schedule(s, t)) for o in optimisers]
+    generator = torch.Generator().manual_seed(config["seed"])
+    step = 0
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, weights_only=True)
+        if state["steps"] != t["steps"]:
+            raise ValueError(f"{checkpoint} is of a run of {state['steps']} steps, the configuration says {t['steps']}")
+        net.load_state_dict(state["net"])
+        for o, s in zip((*optimisers, *schedules), state["optimisers"], strict=True):
+            o.load_state_dict(s)
+        generator.set_state(state["generator"])
+        step = state["step"]
+    bar = tqdm(total=t["steps"], initial=step, disable=not progress, desc=config["name"], unit="step", mininterval=5)
+    share = weight / weight.sum()
+    running, last = None, time.monotonic()
+    while step < t["steps"]:
+        pick = torch.multinomial(share.cpu(), t["batch"], replacement=True, generator=generator).to(device)
+        predicted = net(x[pick], corpus[pick])
+        loss = profile_loss(predicted, y[pick], mask[pick], torch.ones_like(weight[pick]))
+        for o in optimisers:
+            o.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), t.get("clip", 1.0))
+        for o, s in zip(optimisers, schedules, strict=True):
+            o.step()
+            s.step()
+        step += 1
+        bar.update()
+        if step % t["epoch"] == 0 or step == t["steps"]:
+            value = float(loss.detach())
+            running = value if running is None else 0.7 * running + 0.3 * value
+            bar.set_postfix(loss=f"{running:.4f}")
+            if not np.isfinite(value):
+                raise FloatingPointError(f"the loss is {value} at step {step}: lower training.learning_rate")
+            if time.monotonic() - last > 15 or step == t["steps"]:
+                last = time.monotonic()
+                buffer = io.BytesIO()
+                states = [o.state_dict() for o in (*optimisers, *schedules)]
+                torch.save({"net": net.state_dict(), "optimisers": states, "generator": generator.get_state(),
+                            "step": step, "steps": t["steps"]}, buffer)  # fmt: skip
+                checkpoint.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(checkpoint, buffer.getvalue())
+    bar.close()
+    return net.cpu()
+
+
+def build(config: Mapping[str, Any], n_corpus: int) -> HydrostaticNetwork:
+    """An untrained network of the configuration's shape."""
+    n = config["network"]
+    low, high, step = n["log_tau"]
+    ln_tau = np.log(10.0) * np.linspace(low, high, round((high - low) / step) + 1)
+    return HydrostaticNetwork(
+        n["labels"], n["features"], ln_tau, width=n["width"], depth=n["depth"], n_component=n["n_component"],
+        n_corpus=n_corpus,
+    )  # fmt: skip
+
+
+def _stack(sets: Sequence[TrainingSet], device: torch.device) -> tuple[Tensor, ...]:
+    """Labels, profiles, masks, corpus numbers and weights of the stars that train."""
+    parts: list[list[np.ndarray]] = [[], [], [], [], []]
+    for number, s in enumerate(sets):
+        use = ~s.held
+        # A set's weight is its share of a batch, whatever its size.
+        share = np.full(int(use.sum()), s.weight / max(int(use.sum()), 1))
+        for part, value in zip(parts, (s.x[use], s.y[use], s.mask[use], np.full(len(share), number), share), strict=True):
+            part.append(value)
+    return tuple(torch.tensor(np.concatenate(p)).to(device) for p in parts)
+
+
+def _optimisers(net: HydrostaticNetwork, t: Mapping[str, Any]) -> list[torch.optim.Optimizer]:
+    """Muon (orthogonalised momentum) for the branch's square matrices, Adam for the rest."""
+    square = list(net.w)
+    rest = [p for p in net.parameters() if not any(p is s for s in square)]
+    lr = t["learning_rate"]
+    return [
+        torch.optim.Muon(square, lr=t.get("muon_rate", 10 * lr), momentum=0.95, weight_decay=0.0),
+        torch.optim.Adam(rest, lr=lr, betas=(0.9, 0.99)),
+    ]
+
+
+def _schedule(step: int, t: Mapping[str, Any]) -> float:
+    """Linear warm-up, then a cosine to zero."""
+    warm = t.get("warm_up", 200)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + float(np.cos(np.pi * (step - warm) / max(t["steps"] - warm, 1)))) + 1e-4
