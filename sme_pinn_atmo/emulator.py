@@ -76,7 +76,9 @@ class Emulator:
         known = models()
         path = known.get(str(name)) or Path(name).with_suffix(".safetensors")
         if not path.is_file():
-            raise ValueError(f"unknown model {str(name)!r}; known: {', '.join(known)}, or a path to a .safetensors file")
+            raise ValueError(
+                f"unknown model {str(name)!r}; known: {', '.join(known)}, or a path to a .safetensors file"
+            )
         card = _read_card(path.with_suffix(".json"))
         tensors = _read_tensors(path, card)
         network = Network(tuple(card["labels"]), tuple(card["features"]), tensors)
@@ -160,7 +162,9 @@ class Emulator:
             return None
         tau = np.asarray(tau_ross, dtype=float)
         if tau.ndim != 1 or tau.size == 0 or not np.all(np.diff(tau) > 0) or not np.all(tau > 0):
-            raise ValueError(f"tau_ross must be one row of increasing positive depths, not an array of shape {tau.shape}")
+            raise ValueError(
+                f"tau_ross must be one row of increasing positive depths, not an array of shape {tau.shape}"
+            )
         # Grids are tabulated in single precision: allow their rounding at both ends.
         low, high = self.tau_ross[0] * (1 - 5e-3), self.tau_ross[-1] * (1 + 5e-3)
         if tau[0] < low or tau[-1] > high:
@@ -227,7 +231,8 @@ def _read_tensors(path: Path, card: Mapping[str, Any]) -> dict[str, NDArray[np.f
     digest = hashlib.sha256(data).hexdigest()
     if digest != card["sha256"]:
         raise ModelFileError(
-            f"the weights {path} do not match their card: sha256 {digest[:12]}..., the card says {str(card['sha256'])[:12]}..."
+            f"the weights {path} do not match their card: sha256 {digest[:12]}..., "
+            f"the card says {str(card['sha256'])[:12]}..."
         )
     try:
         tensors = load(data)

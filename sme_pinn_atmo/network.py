@@ -99,7 +99,10 @@ class HydrostaticNetwork(nn.Module):
 
     @torch.no_grad()
     def start_from(self, x: Tensor, q: Tensor) -> None:
-        """Standardise the features on labels x (n, n_label); basis from the principal components of q (n, 4, n_depth)."""
+        """Standardise the features on labels x (n, n_label); start the basis from the principal components of q.
+
+        q : (n, 4, n_depth), see `training.data.network_fields`
+        """
         f = self.input_features(x)
         self.feature_scale.copy_(f.std(0).clamp_min(1e-6))
         self.feature_mean.copy_(f.mean(0))

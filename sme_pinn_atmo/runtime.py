@@ -12,7 +12,6 @@ spline in ln tau, so that every structure is hydrostatic by construction. `netwo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -70,36 +69,36 @@ def _depth_matrix(nodes: bytes, points: bytes) -> Array:
     return matrix
 
 
-@dataclass(frozen=True)
 class Network:
-    """Weights of a trained network; `tensors` as they are stored, see `network.HydrostaticNetwork`."""
+    """A trained network, ready to use.
 
-    labels: tuple[str, ...]
-    features: tuple[str, ...]
-    tensors: Mapping[str, Array]
+    Parameters
+    ----------
+    labels : names of the inputs, in their order
+    features : see `feature_functions`
+    tensors : weights by name as they are stored, see `network.HydrostaticNetwork`
+    """
 
-    def __post_init__(self) -> None:
-        w = {k: np.asarray(v, dtype=float) for k, v in self.tensors.items()}
-        keep = object.__setattr__
+    def __init__(self, labels: Sequence[str], features: Sequence[str], tensors: Mapping[str, Any]) -> None:
+        w = {k: np.asarray(v, dtype=float) for k, v in tensors.items()}
+        self.labels, self.features, self.tensors = tuple(labels), tuple(features), w
+        self.ln_tau: Array = w["ln_tau"]
+        self.tau: Array = np.exp(self.ln_tau)
+        self._teff, self._logg = self.labels.index("teff"), self.labels.index("logg")
+        self._functions = [feature_functions(f, self.labels) for f in self.features]
         # The standardisation of the features is one more linear map: fold it into the first layer.
         scaled = w["w_in"] / w["feature_scale"]
-        keep(self, "_w_in", np.ascontiguousarray(scaled.T))
-        keep(self, "_b_in", w["b_in"] - scaled @ w["feature_mean"])
-        keep(self, "_hidden", [(np.ascontiguousarray(a.T), b) for a, b in zip(w["w"], w["b"], strict=True)])
+        self._w_in: Array = np.ascontiguousarray(scaled.T)
+        self._b_in: Array = w["b_in"] - scaled @ w["feature_mean"]
+        self._hidden = [(np.ascontiguousarray(a.T), b) for a, b in zip(w["w"], w["b"], strict=True)]
+        self._w_out: Array = np.ascontiguousarray(w["w_out"].T)
+        self._b_out: Array = w["b_out"]
+        self._basis: Array = w["basis"]
         n_field, n_component, n_depth = w["basis"].shape
-        keep(self, "_w_out", np.ascontiguousarray(w["w_out"].T))
-        keep(self, "_b_out", w["b_out"])
-        keep(self, "_basis", w["basis"])
-        keep(self, "_mean", w["mean"])
-        keep(self, "_coefficients", (n_field, n_component))
-        keep(self, "ln_tau", w["ln_tau"])
-        keep(self, "tau", np.exp(w["ln_tau"]))
-        keep(self, "_integral", np.ascontiguousarray(physics.integration_matrix(w["ln_tau"]).T))
-        grey = np.log(physics.grey_temperature(np.exp(w["ln_tau"]), np.ones(1)))
-        keep(self, "_mean", w["mean"] + np.vstack([grey, np.zeros((3, n_depth))]))
-        keep(self, "_functions", [feature_functions(f, self.labels) for f in self.features])
-        keep(self, "_teff", self.labels.index("teff"))
-        keep(self, "_logg", self.labels.index("logg"))
+        self._coefficients = (n_field, n_component)
+        grey = np.log(physics.grey_temperature(self.tau, np.ones(1)))
+        self._mean: Array = w["mean"] + np.vstack([grey, np.zeros((n_field - 1, n_depth))])
+        self._integral: Array = np.ascontiguousarray(physics.integration_matrix(self.ln_tau).T)
 
     # ------------------------------------------------------------------ forward
 
@@ -115,8 +114,8 @@ class Network:
         """ln of `FIELDS` on the grid (..., 7, n_depth), and the electron fraction (..., n_depth)."""
         c = (h @ self._w_out + self._b_out).reshape(*h.shape[:-1], *self._coefficients)
         q = np.matmul(c[..., None, :], self._basis)[..., 0, :] + self._mean
-        ln_g = _LN10 * x[..., self._logg, None]
-        ln_t = q[..., 0, :] + np.log(x[..., self._teff, None])
+        ln_g = _LN10 * x[..., self._logg][..., None]
+        ln_t = q[..., 0, :] + np.log(x[..., self._teff][..., None])
         a_over_g = np.exp(q[..., 2, :])
         fraction = 1.0 / (1.0 + np.exp(-q[..., 3, :]))
         dm = self.tau * np.exp(-q[..., 1, :])  # dm / dln(tau)
@@ -164,8 +163,8 @@ class Network:
         d_ln_g = np.zeros((n_label, 1))
         d_ln_g[self._logg] = _LN10
         d_ln_t = dq[..., 0, :].copy()
-        d_ln_t[..., self._teff, :] += 1.0 / x[..., self._teff, None]
-        ln_g = _LN10 * x[..., self._logg, None]
+        d_ln_t[..., self._teff, :] += 1.0 / x[..., self._teff][..., None]
+        ln_g = _LN10 * x[..., self._logg][..., None]
         a_over_g = np.exp(value[..., 2, :] - ln_g)[..., None, :]
         dm = (self.tau * np.exp(-value[..., 1, :]))[..., None, :]
         d_dm = -dm * dq[..., 1, :]

@@ -95,7 +95,7 @@ def consistent(y: Array, x: Array, labels: Sequence[str], ln_tau: Array, toleran
     The column mass and pressure integrated from ABROSS and ACCRAD may be off by `tolerance` (relative) in the
     median layer: a model that fails never converged, or its columns are damaged.
     """
-    ok = np.isfinite(y).all(axis=(1, 2))
+    ok = np.asarray(np.isfinite(y).all(axis=(1, 2)))
     gravity = 10.0 ** x[:, list(labels).index("logg"), None]
     e = np.exp(np.where(ok[:, None, None], y, 0.0))
     m, p = physics.integrate_structure(

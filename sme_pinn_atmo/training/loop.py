@@ -60,8 +60,8 @@ def train_network(
     if "start" in t:
         net.load_state_dict(torch.load(t["start"], weights_only=True))
     net.to(device)
-    optimisers = _optimisers(net, t)
-    schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda s: _schedule(s, t)) for o in optimisers]
+    optimisers: list[Any] = list(_optimisers(net, t))
+    schedules: list[Any] = [torch.optim.lr_scheduler.LambdaLR(o, lambda s: _schedule(s, t)) for o in optimisers]
     generator = torch.Generator().manual_seed(config["seed"])
     step = 0
     if checkpoint.is_file():
@@ -125,7 +125,8 @@ def _stack(sets: Sequence[TrainingSet], device: torch.device) -> tuple[Tensor, .
         use = ~s.held
         # A set's weight is its share of a batch, whatever its size.
         share = np.full(int(use.sum()), s.weight / max(int(use.sum()), 1))
-        for part, value in zip(parts, (s.x[use], s.y[use], s.mask[use], np.full(len(share), number), share), strict=True):
+        columns = (s.x[use], s.y[use], s.mask[use], np.full(len(share), number), share)
+        for part, value in zip(parts, columns, strict=True):
             part.append(value)
     return tuple(torch.tensor(np.concatenate(p)).to(device) for p in parts)
 
