@@ -86,8 +86,8 @@ class HydrostaticNetwork(nn.Module):
         ln_t = q[..., 0, :] + self._ln_grey + torch.log(x[..., self._teff, None])
         dm = self._tau * torch.exp(-q[..., 1, :])
         dp = (1 - torch.exp(q[..., 2, :])) * dm
-        m = dm[..., :1] + dm @ self._integral
-        # An untrained network may push a above g for long; the floor keeps its loss finite.
+        # An untrained network may be rough in depth, or push a above g for long: floors keep its loss finite.
+        m = torch.maximum(dm[..., :1] + dm @ self._integral, dm[..., :1])
         p = torch.clamp_min(dp[..., :1] + dp @ self._integral, 1e-3 * m.detach())
         ln_p = torch.log(p) + ln_g
         ln_n = ln_p - ln_t - float(np.log(physics.BOLTZMANN))

@@ -56,7 +56,7 @@ def train_network(
     first = corpus == 0 if t.get("basis_from_first") else torch.ones_like(corpus, dtype=torch.bool)
     ln_tau = net.ln_tau.numpy()
     q = network_fields(y[first].cpu().numpy(), x[first].cpu().numpy(), net.labels, ln_tau)
-    net.start_from(x[first].cpu(), torch.tensor(q))
+    net.start_from(x.cpu(), torch.tensor(q))
     if "start" in t:
         net.load_state_dict(torch.load(t["start"], weights_only=True))
     net.to(device)
