@@ -1,0 +1,76 @@
+"""Structures: many computed model atmospheres in one place, as every reader of this package returns them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["COLUMNS", "GridFileError", "Structures"]
+
+#: Columns of `Structures.profiles`, with the names that ATLAS decks give them.
+COLUMNS = ("RHOX", "T", "P", "XNE", "ABROSS", "ACCRAD")
+
+
+class GridFileError(ValueError):
+    """A file of model atmospheres that cannot be read: names the file, the line where there is one, and why."""
+
+
+@dataclass(frozen=True)
+class Structures:
+    """Computed model atmospheres, outermost layer first.
+
+    Attributes
+    ----------
+    labels : label name -> (n_model,): teff [K], logg [dex, cgs], m_h, alpha_m [dex], vturb [km/s], or others
+    profiles : (n_model, n_depth_max, 6) in the order of `COLUMNS`: RHOX [g cm-2], T [K], gas pressure [dyn cm-2],
+        electron density [cm-3], Rosseland opacity [cm2 g-1], radiative acceleration [cm s-2];
+        NaN below a model's last layer and where the source has no such column
+    log_tau_ross : (n_model, n_depth_max) log10 of the Rosseland optical depth
+    n_depth : (n_model,) number of layers
+    extra : further columns (n_model,) of the source, to select by (`family`, `subset`, a file name)
+    source : where the models come from
+    """
+
+    labels: Mapping[str, NDArray[np.float64]]
+    profiles: NDArray[np.float64]
+    log_tau_ross: NDArray[np.float64]
+    n_depth: NDArray[np.int64]
+    extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        n, depth = self.profiles.shape[:2]
+        if self.profiles.shape != (n, depth, len(COLUMNS)):
+            raise ValueError(f"profiles have the shape {self.profiles.shape}, not (n_model, n_depth, {len(COLUMNS)})")
+        for name, value, shape in (
+            ("log_tau_ross", self.log_tau_ross, (n, depth)),
+            ("n_depth", self.n_depth, (n,)),
+            *((k, v, (n,)) for k, v in (*self.labels.items(), *self.extra.items())),
+        ):
+            if np.shape(value) != shape:
+                raise ValueError(f"{name} has the shape {np.shape(value)}, not {shape}")
+
+    def __len__(self) -> int:
+        return len(self.profiles)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A label or a further column by its name; `KeyError` names those that there are."""
+        for table in (self.labels, self.extra):
+            if name in table:
+                return table[name]
+        raise KeyError(f"no column {name!r} in {self.source}; it has {', '.join([*self.labels, *self.extra])}")
+
+    def select(self, rows: Any) -> Structures:
+        """The models at `rows` (indices or a boolean array), in that order."""
+        return replace(
+            self,
+            labels={k: v[rows] for k, v in self.labels.items()},
+            profiles=self.profiles[rows],
+            log_tau_ross=self.log_tau_ross[rows],
+            n_depth=self.n_depth[rows],
+            extra={k: v[rows] for k, v in self.extra.items()},
+        )
