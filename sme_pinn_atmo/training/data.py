@@ -32,6 +32,8 @@ class TrainingSet:
     mask : (n, n_depth) depths that the computed model has
     held : (n,) kept out of training
     index : (n,) row in the source
+    weight : share of a batch
+    corpus : sets of one corpus share the corpus input of the network
     """
 
     name: str
@@ -41,6 +43,7 @@ class TrainingSet:
     held: NDArray[np.bool_]
     index: NDArray[np.int64]
     weight: float = 1.0
+    corpus: str = ""
 
 
 def data_path(name: str) -> Path:
@@ -105,40 +108,39 @@ def consistent(y: Array, x: Array, labels: Sequence[str], ln_tau: Array, toleran
     return np.asarray(ok & (np.median(off, axis=1) < tolerance))
 
 
-def load_source(source: Mapping[str, Any], labels: Sequence[str], log_tau: Array, seed: int) -> TrainingSet:
+def load_source(
+    source: Mapping[str, Any], labels: Sequence[str], log_tau: Array, seed: int, fold: tuple[int, int] | None = None
+) -> TrainingSet:
     """One `[[data]]` table of a training configuration.
 
-    Keys: `path`; `select` (column -> value or list of values); `defaults` (label -> value where the file has
-    no such label); `hold_out` (a fraction, drawn by `seed`, or a list of rows); `weight`; `tolerance` (see
-    `consistent`); `correction` (path to per-layer corrections, see `training.teacher`).
+    Keys: `name`; `path`; `select` (column -> value or list of values); `defaults` (label -> value where the file
+    has no such label); `evaluate` (part k of n of it is held out where `fold` = (k, n)); `weight` (share of a
+    batch); `corpus` (the set's own name unless it shares another's); `tolerance` (see `consistent`).
     """
     structures = read(data_path(source["path"]))
     rows = np.arange(len(structures))
     for key, wanted in source.get("select", {}).items():
         column = structures.column(key)
         rows = rows[np.isin(column[rows], wanted if isinstance(wanted, list) else [wanted])]
+    if not len(rows):
+        raise ValueError(f"no model of {source['path']} has {source['select']}")
     structures = structures.select(rows)
     defaults = source.get("defaults", {})
     x = np.stack(
         [
-            np.asarray(structures.labels[n], dtype=float)
-            if n in structures.labels
-            else np.full(len(structures), float(defaults[n]))
+            structures.labels[n] if n in structures.labels else np.full(len(structures), float(defaults[n]))
             for n in labels
         ],
         axis=1,
     )
     y, mask = on_grid(structures, log_tau)
-    ln_tau = np.log(10.0) * log_tau
-    keep = mask.any(axis=1) & consistent(y, x, labels, ln_tau, float(source.get("tolerance", 0.05)))
+    keep = mask.any(axis=1) & consistent(y, x, labels, np.log(10.0) * log_tau, float(source.get("tolerance", 0.05)))
     held = np.zeros(len(rows), bool)
-    hold_out = source.get("hold_out", 0.0)
-    if isinstance(hold_out, list):
-        held = np.isin(rows, hold_out)
-    elif hold_out:
+    if fold is not None and source.get("evaluate"):
         # Drawn over all rows of the source, before any is dropped: the same stars whatever the cuts.
-        held[np.random.default_rng(seed).permutation(len(rows))[: round(hold_out * len(rows))]] = True
+        k, n = fold
+        held[np.random.default_rng(seed).permutation(len(rows))[k - 1 :: n]] = True
     return TrainingSet(
-        source.get("name", Path(source["path"]).stem), x[keep], y[keep], mask[keep], held[keep], rows[keep],
-        float(source.get("weight", 1.0)),
+        source["name"], x[keep], y[keep], mask[keep], held[keep], rows[keep], float(source.get("weight", 1.0)),
+        source.get("corpus", source["name"]),
     )  # fmt: skip

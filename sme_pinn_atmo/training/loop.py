@@ -18,7 +18,7 @@ from ..network import HydrostaticNetwork
 from ..runtime import FIELDS
 from .data import COLUMNS, TrainingSet, network_fields
 
-__all__ = ["SCALES", "profile_loss", "train_network"]
+__all__ = ["SCALES", "corpora", "profile_loss", "train_network"]
 
 #: Relative errors at which the loss turns from quadratic to linear, for each of `COLUMNS`: what counts as small.
 SCALES = {"temperature": 5e-4, "opacity": 3e-3, "radiative_acceleration": 2e-2, "electron_density": 5e-3,
@@ -52,7 +52,7 @@ def train_network(
     torch.manual_seed(config["seed"])
     device = torch.device(t.get("device", "cpu"))
     x, y, mask, corpus, weight = _stack(sets, device)
-    net = build(config, len(sets))
+    net = build(config, len(corpora(sets)))
     first = corpus == 0 if t.get("basis_from_first") else torch.ones_like(corpus, dtype=torch.bool)
     ln_tau = net.ln_tau.numpy()
     q = network_fields(y[first].cpu().numpy(), x[first].cpu().numpy(), net.labels, ln_tau)
@@ -107,6 +107,11 @@ def train_network(
     return net.cpu()
 
 
+def corpora(sets: Sequence[TrainingSet]) -> list[str]:
+    """The corpora of the sets, in the order of the network's corpus input."""
+    return list(dict.fromkeys(s.corpus for s in sets))
+
+
 def build(config: Mapping[str, Any], n_corpus: int) -> HydrostaticNetwork:
     """An untrained network of the configuration's shape."""
     n = config["network"]
@@ -121,11 +126,12 @@ def build(config: Mapping[str, Any], n_corpus: int) -> HydrostaticNetwork:
 def _stack(sets: Sequence[TrainingSet], device: torch.device) -> tuple[Tensor, ...]:
     """Labels, profiles, masks, corpus numbers and weights of the stars that train."""
     parts: list[list[np.ndarray]] = [[], [], [], [], []]
-    for number, s in enumerate(sets):
+    order = corpora(sets)
+    for s in sets:
         use = ~s.held
         # A set's weight is its share of a batch, whatever its size.
         share = np.full(int(use.sum()), s.weight / max(int(use.sum()), 1))
-        columns = (s.x[use], s.y[use], s.mask[use], np.full(len(share), number), share)
+        columns = (s.x[use], s.y[use], s.mask[use], np.full(len(share), order.index(s.corpus)), share)
         for part, value in zip(parts, columns, strict=True):
             part.append(value)
     return tuple(torch.tensor(np.concatenate(p)).to(device) for p in parts)

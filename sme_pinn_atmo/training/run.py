@@ -1,0 +1,211 @@
+"""From a configuration file to weights and a model card."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..composition import SOLAR_SCALES
+from ..emulator import Emulator, save_model
+from ..labels import Domain
+from ..validation.scores import score
+from .data import TrainingSet, data_path, load_source
+from .loop import corpora, train_network
+from .teacher import corrected
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib  # type: ignore[no-redef, import-not-found, unused-ignore]
+
+__all__ = ["ConfigError", "configs", "load_sets", "read_config", "train_model"]
+
+_CONFIGS = Path(__file__).parent / "configs"
+
+
+class ConfigError(ValueError):
+    """A training configuration that cannot be used: names the file, the key and what is allowed."""
+
+
+def configs() -> dict[str, Path]:
+    """Configurations of the packaged models, by name."""
+    return {p.stem: p for p in sorted(_CONFIGS.glob("*.toml"))}
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """A training configuration (TOML): a file, or the name of a packaged one.
+
+    Raises
+    ------
+    ConfigError : no such file, not TOML, a table or key that is missing or unknown
+    """
+    file = configs().get(str(path)) or Path(path)
+    try:
+        config = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no configuration {str(path)!r}; packaged ones: {', '.join(configs())}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from None
+    needed = {
+        "": ("name", "seed", "solar_scale", "network", "training", "domain", "data"),
+        "network": ("labels", "features", "width", "depth", "n_component", "log_tau"),
+        "training": ("steps", "batch", "learning_rate", "epoch"),
+        "domain": ("data", "defaults"),
+    }
+    for table, keys in needed.items():
+        there = config if not table else config[table]
+        for key in keys:
+            if key not in there:
+                raise ConfigError(f"{file} lacks {'.'.join(filter(None, (table, key)))!r}")
+    if config["solar_scale"] not in SOLAR_SCALES:
+        raise ConfigError(
+            f"{file}: solar_scale = {config['solar_scale']!r}; allowed: {', '.join(SOLAR_SCALES)}"
+        )
+    known = {"name", "path", "select", "defaults", "weight", "tolerance", "evaluate", "corrects", "corpus"}
+    for source in config["data"]:
+        for key in ("name", "path"):
+            if key not in source:
+                raise ConfigError(f"{file}: a [[data]] table lacks {key!r}")
+        if unknown := sorted(set(source) - known):
+            raise ConfigError(f"{file}: unknown key {unknown[0]!r} in [[data]]; allowed: {', '.join(sorted(known))}")
+    config["file"] = str(file)
+    return config
+
+
+def load_sets(config: Mapping[str, Any], fold: tuple[int, int] | None = None) -> list[TrainingSet]:
+    """The training sets of a configuration, in its order.
+
+    With `fold` = (k, n), part k of n (drawn by the seed) of every set marked `evaluate` is held out, and with
+    it the models of all other sets that have the same teff, logg and m_h, except a teacher's: those are
+    predictions, whatever computed models exist there.
+    """
+    n = config["network"]
+    low, high, step = n["log_tau"]
+    log_tau = np.linspace(low, high, round((high - low) / step) + 1)
+    sets = [load_source(s, n["labels"], log_tau, config["seed"], fold) for s in config["data"]]
+    held = {tuple(np.round(x[:3], 3)) for s in sets for x in s.x[s.held]}
+    teachers = {s["name"] for s in config["data"] if "corrects" in s}
+    if held:
+        sets = [
+            s if s.name in teachers
+            else replace(s, held=s.held | np.array([tuple(np.round(x[:3], 3)) in held for x in s.x], dtype=bool))
+            for s in sets
+        ]  # fmt: skip
+    names = [s.name for s in sets]
+    for i, source in enumerate(config["data"]):
+        if "corrects" in source:
+            c = source["corrects"]
+            sets[i] = corrected(sets[i], sets[names.index(c["by"])], c["match"], c["split"])
+    return sets
+
+
+def train_model(
+    config: Mapping[str, Any], out: Path, *, fold: tuple[int, int] | None = None,
+    figures_from: Path | None = None, progress: bool = True,
+) -> dict[str, Any]:  # fmt: skip
+    """Train, and write weights and card to `out` (.safetensors and .json beside it). Returns the card.
+
+    The checkpoint lies beside `out` (.checkpoint) until training has ended; with it there, training goes on.
+    `figures_from` names the model trained on a fold: its figures on held-out models go into this card.
+    """
+    start = time.monotonic()
+    sets = load_sets(config, fold)
+    checkpoint = out.with_suffix(".checkpoint")
+    network = train_network(sets, config, checkpoint, progress=progress)
+    tensors = network.export(corpora(sets).index(config.get("export", sets[0].corpus)))
+    card = _card(config, sets, fold, time.monotonic() - start)
+    save_model(out, tensors, card)
+    if fold is not None:
+        card["heldout"]["figures"] = heldout_figures(Emulator.load(out), config, sets)
+    elif figures_from is not None:
+        card["heldout"] = Emulator.load(figures_from).card["heldout"]
+    save_model(out, tensors, card)
+    checkpoint.unlink(missing_ok=True)
+    return card
+
+
+def heldout_figures(emulator: Emulator, config: Mapping[str, Any], sets: list[TrainingSet]) -> dict[str, Any]:
+    """Scores on the held-out models of each set marked `evaluate`, at their own depths."""
+    from ..grids import read
+
+    figures = {}
+    for source, s in zip(config["data"], sets, strict=True):
+        if source.get("evaluate") and s.held.any():
+            figures[s.name] = score(emulator, read(data_path(source["path"])).select(s.index[s.held]))
+    return figures
+
+
+def _card(
+    config: Mapping[str, Any], sets: list[TrainingSet], fold: tuple[int, int] | None, seconds: float
+) -> dict[str, Any]:
+    labels = config["network"]["labels"]
+    used = np.concatenate([s.x for s in sets if s.name in config["domain"]["data"]])
+    limits = config["domain"].get("limits", {})
+    domain = Domain.from_training(used, labels, config["domain"]["defaults"])
+    domain = replace(
+        domain,
+        lower=tuple(limits[n][0] if n in limits else v for n, v in zip(labels, domain.lower, strict=True)),
+        upper=tuple(limits[n][1] if n in limits else v for n, v in zip(labels, domain.upper, strict=True)),
+    )
+    data = [
+        {
+            **{k: v for k, v in source.items() if k != "path"},
+            "file": Path(source["path"]).name,
+            "sha256": hashlib.sha256(data_path(source["path"]).read_bytes()).hexdigest(),
+            "models": int((~s.held).sum()),
+        }
+        for source, s in zip(config["data"], sets, strict=True)
+    ]
+    option = "" if fold is None else f" --fold {fold[0]}/{fold[1]}"
+    return {
+        "name": config["name"],
+        "version": __version__,
+        "description": config.get("description", ""),
+        "references": config.get("references", []),
+        "licence": config.get("licence", "BSD-3-Clause"),
+        "labels": list(labels),
+        "features": list(config["network"]["features"]),
+        "domain": domain.to_dict(),
+        "solar_scale": config["solar_scale"],
+        "data": data,
+        "training": {
+            "command": f"sme-pinn-atmo train {config['name']}{option}",
+            "commit": _commit(),
+            "seed": config["seed"],
+            **config["training"],
+            "network": {k: config["network"][k] for k in ("width", "depth", "n_component", "log_tau")},
+            "seconds": round(seconds),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "machine": platform.machine(),
+        },
+        "heldout": {
+            "fold": None if fold is None else list(fold),
+            "seed": config["seed"],
+            "rows": {
+                s.name: {"file": Path(source["path"]).name, "rows": s.index[s.held].tolist()}
+                for source, s in zip(config["data"], sets, strict=True)
+                if source.get("evaluate") and s.held.any()
+            },
+        },
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the clone that trains, with a mark if it has changes; None outside a clone."""
+    try:
+        here = Path(__file__).parent
+        command = ["git", "describe", "--always", "--dirty"]
+        return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
