@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from . import __version__
@@ -11,3 +13,40 @@ from . import __version__
 @click.version_option(__version__)
 def main() -> None:
     """A physics-informed neural network in place of model-atmosphere grids, for PySME and Korg."""
+
+
+@main.command()
+@click.argument("config")
+@click.option("--out", type=click.Path(path_type=Path), help="Weights to write; NAME.safetensors by default.")
+@click.option("--fold", metavar="K/N", help="Hold out part K of N of the sets marked `evaluate`, and score them.")
+@click.option("--figures-from", type=click.Path(path_type=Path), help="A model trained on a fold; its figures go in.")
+@click.option("--threads", type=click.IntRange(1), help="Processor cores to use.")
+def train(config: str, out: Path | None, fold: str | None, figures_from: Path | None, threads: int | None) -> None:
+    """Train a model from a configuration file, or the name of a packaged configuration.
+
+    Needs torch (the extra `train`) and, for the packaged configurations, SME_PINN_ATMO_DATA. Interrupted
+    training goes on where it was when the same command is given again.
+
+    Example: sme-pinn-atmo train atlas9 --fold 1/10 --out atlas9_heldout.safetensors
+    """
+    try:
+        import torch
+
+        from .training.run import ConfigError, read_config, train_model
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"training needs {error.name}: pip install 'sme-pinn-atmo[train]'") from None
+    if threads is not None:
+        torch.set_num_threads(threads)
+    part = None
+    if fold is not None:
+        k, _, n = fold.partition("/")
+        if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n) and int(n) > 1):
+            raise click.BadParameter(f"{fold!r} is not K/N with 1 <= K <= N", param_hint="--fold")
+        part = (int(k), int(n))
+    try:
+        settings = read_config(config)
+        path = out or Path(f"{settings['name']}.safetensors")
+        card = train_model(settings, path, fold=part, figures_from=figures_from)
+    except (ConfigError, OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{path}: {card['training']['steps']} steps in {card['training']['seconds']} s")
