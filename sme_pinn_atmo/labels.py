@@ -175,14 +175,22 @@ class Domain:
         """The box of the training labels x (n_model, n_label), and their strip in (teff, logg).
 
         The strip is read at every Teff that the models have. Where the range narrows from one Teff to the
-        next, the line between the two knots is the boundary.
+        next, the line between the two knots is the boundary. Models scattered in Teff, rather than on a grid of
+        it, are gathered into groups of some tens first.
         """
         lower, upper = x.min(axis=0), x.max(axis=0)
         kiel: tuple[tuple[float, ...], ...] = ((), (), ())
         if "teff" in labels and "logg" in labels:
-            teff, logg = x[:, list(labels).index("teff")], x[:, list(labels).index("logg")]
+            j = list(labels).index("teff")
+            teff, logg = x[:, j], x[:, list(labels).index("logg")]
+            if len(np.unique(teff)) > len(teff) / 3:
+                edges = np.unique(np.quantile(teff, np.linspace(0, 1, max(len(teff) // 30, 1) + 1)))
+                centres = 0.5 * (edges[1:] + edges[:-1])
+                # The outermost groups speak for the ends of the range.
+                centres[0], centres[-1] = lower[j], upper[j]
+                teff = centres[np.clip(np.searchsorted(edges, teff, side="right") - 1, 0, len(centres) - 1)]
             # Single stars off the grid (a Sun, say) do not define a range of log g.
-            knots = [t for t in np.unique(teff) if np.ptp(logg[teff == t]) > 0 or t in (lower[0], upper[0])]
+            knots = [t for t in np.unique(teff) if np.ptp(logg[teff == t]) > 0 or t in (lower[j], upper[j])]
             kiel = (
                 tuple(float(t) for t in knots),
                 tuple(float(logg[teff == t].min()) for t in knots),

@@ -95,7 +95,7 @@ def train_network(
             bar.set_postfix(loss=f"{running:.4f}")
             if not np.isfinite(value):
                 raise FloatingPointError(f"the loss is {value} at step {step}: lower training.learning_rate")
-            if time.monotonic() - last > 15 or step == t["steps"]:
+            if time.monotonic() - last >= t.get("checkpoint_seconds", 15) or step == t["steps"]:
                 last = time.monotonic()
                 buffer = io.BytesIO()
                 states = [o.state_dict() for o in (*optimisers, *schedules)]

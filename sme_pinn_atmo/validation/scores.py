@@ -1,0 +1,108 @@
+"""Errors of predicted structures against computed ones, in the definitions that all figures of this project use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import physics
+from ..emulator import Emulator
+from ..grids import COLUMNS, Structures
+
+__all__ = ["TEFF_RANGES", "format_scores", "predict_like", "relative_errors", "score", "score_profiles"]
+
+Array = NDArray[np.float64]
+
+#: Ranges in Teff [K] that scores are also given for, as half-open intervals (low, high].
+TEFF_RANGES = {"Teff<4000": (0.0, 3999.999), "4000-7500": (3999.999, 7500.0), "7500-12000": (7500.0, 12000.0),
+               ">12000": (12000.0, np.inf)}  # fmt: skip
+
+
+def predict_like(emulator: Emulator, truth: Structures) -> Array:
+    """Profiles (n_model, n_depth_max, 6) in the order of `COLUMNS` at the labels and Rosseland depths of `truth`.
+
+    NaN where a model has no layer, and all over where its labels lie outside the domain.
+    """
+    out = np.full(truth.profiles.shape, np.nan)
+    for i in range(len(truth)):
+        layers = int(truth.n_depth[i])
+        labels: dict[str, Any] = {n: float(truth.labels[n][i]) for n in emulator.domain.labels if n in truth.labels}
+        if not emulator.domain.contains(**labels):
+            continue
+        a = emulator.predict(**labels, tau_ross=10.0 ** truth.log_tau_ross[i, :layers])
+        columns = (a.rhox, a.temperature, a.gas_pressure, a.electron_density, a.opacity, a.radiative_acceleration)
+        out[i, :layers] = np.stack(columns, axis=-1)
+    return out
+
+
+def relative_errors(predicted: Array, truth: Structures) -> Array:
+    """|predicted / computed - 1| in per cent, (n_model, n_depth_max, 6); NaN at the outermost layer, where
+    boundary conditions differ, and where either has no layer."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        error = 100.0 * np.abs(predicted / truth.profiles - 1.0)
+    error[:, 0] = np.nan
+    return np.asarray(error)
+
+
+def score_profiles(predicted: Array, truth: Structures) -> dict[str, dict[str, Any]]:
+    """Median and 95th percentile of the relative error per column, and of the hydrostatic residual ("HSE").
+
+    Parameters
+    ----------
+    predicted : (n_model, n_depth_max, 6) at the depths of `truth`; models that are NaN all over are not scored
+
+    Returns
+    -------
+    set name ("all", then `TEFF_RANGES`) -> {"models": count, column: {"median": %, "p95": %}, ..., "HSE": ...};
+    sets without models are left out
+    """
+    error = relative_errors(predicted, truth)
+    scored = np.isfinite(predicted[..., 1]).any(axis=1)
+    teff = truth.labels["teff"]
+    residual = [_residual(predicted[i, 1 : int(truth.n_depth[i])], truth.labels["logg"][i]) for i in range(len(truth))]
+    sets = {"all": scored, **{k: scored & (teff > low) & (teff <= high) for k, (low, high) in TEFF_RANGES.items()}}
+    out: dict[str, dict[str, Any]] = {}
+    for name, which in sets.items():
+        if not which.any():
+            continue
+        row: dict[str, Any] = {"models": int(which.sum())}
+        for j, column in enumerate(COLUMNS):
+            row[column] = _summary(error[which][..., j])
+        row["HSE"] = _summary(np.concatenate([residual[i] for i in np.flatnonzero(which)]))
+        out[name] = row
+    return out
+
+
+def score(emulator: Emulator, truth: Structures) -> dict[str, Any]:
+    """`score_profiles` of an emulator, with the number of models outside its domain under "outside"."""
+    predicted = predict_like(emulator, truth)
+    outside = ~np.isfinite(predicted[..., 1]).any(axis=1)
+    if outside.all():
+        raise ValueError(f"none of the {len(truth)} models of {truth.source} lies in the domain of {emulator.name}")
+    return {"outside": int(outside.sum()), **score_profiles(predicted, truth)}
+
+
+def format_scores(scores: dict[str, Any]) -> str:
+    """A table for people: median / 95th percentile in per cent, one row a set."""
+    names = (*COLUMNS, "HSE")
+    lines = [f"{'set':>12} {'models':>7} " + " ".join(f"{n:>15}" for n in names)]
+    for name, row in scores.items():
+        if isinstance(row, dict):
+            cells = (f"{row[n]['median']:.4f}/{row[n]['p95']:.3f}" for n in names)
+            lines.append(f"{name:>12} {row['models']:>7} " + " ".join(f"{c:>15}" for c in cells))
+    return "\n".join(lines)
+
+
+def _residual(profiles: Array, logg: float) -> Array:
+    """Hydrostatic residual between layers in per cent."""
+    rhox, _, p, _, _, acceleration = profiles.T
+    return 100.0 * physics.hydrostatic_residual(rhox, p, acceleration, np.asarray(10.0**logg))
+
+
+def _summary(values: Array) -> dict[str, float]:
+    good = values[np.isfinite(values)]
+    if not good.size:
+        return {"median": float("nan"), "p95": float("nan")}
+    return {"median": float(np.median(good)), "p95": float(np.percentile(good, 95))}

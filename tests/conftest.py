@@ -1,0 +1,66 @@
+"""Shared fixtures: small made-up structures, and a small model trained on nothing but them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sme_pinn_atmo import physics
+from sme_pinn_atmo.grids import Structures
+from sme_pinn_atmo.labels import Domain
+
+LABELS = ("teff", "logg", "m_h", "alpha_m", "vturb")
+FEATURES = ("log_teff", "theta", "logg", "m_h", "alpha_m", "vturb", "log_g_teff4")
+
+
+def made_up_structures(n: int = 60, seed: int = 0, n_depth: int = 40) -> Structures:
+    """Grey, hydrostatic atmospheres with a power-law opacity: right in kind, quick to make."""
+    rng = np.random.default_rng(seed)
+    log_tau = np.linspace(-5.0, 2.0, n_depth)
+    tau = 10.0**log_tau
+    labels = {
+        "teff": rng.uniform(4500, 7000, n), "logg": rng.uniform(2, 5, n), "m_h": rng.uniform(-1, 0.5, n),
+        "alpha_m": rng.choice([0.0, 0.4], n), "vturb": rng.uniform(0, 4, n),
+    }  # fmt: skip
+    teff, g = labels["teff"][:, None], 10.0 ** labels["logg"][:, None]
+    t = physics.grey_temperature(tau, teff)
+    kappa = 0.2 * (t / 5777) ** 3 * (tau + 1e-3) ** 0.3 * 10 ** (0.3 * labels["m_h"][:, None])
+    kappa = kappa * (1 + 0.02 * labels["vturb"][:, None] + 0.1 * labels["alpha_m"][:, None])
+    a = g * 1e-3 * (teff / 5777) ** 4 * np.ones_like(tau)
+    ln_tau = np.log(tau)
+    m, p = physics.integrate_structure(tau, kappa, a, g, physics.integration_matrix(ln_tau))
+    n_e = p / (physics.BOLTZMANN * t) * 1e-4 * (t / 5000) ** 6 / (1 + 1e-4 * (t / 5000) ** 6)
+    profiles = np.stack([m, t, p, n_e, kappa, a], axis=-1)
+    return Structures(labels, profiles, np.tile(log_tau, (n, 1)), np.full(n, n_depth), {}, "made up")
+
+
+@pytest.fixture(scope="session")
+def structures() -> Structures:
+    return made_up_structures()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, structures: Structures) -> Path:
+    """Weights (and card) of a small network that starts from the made-up structures; needs torch."""
+    torch = pytest.importorskip("torch", reason="torch (the extra `train`) makes the small model")
+    from sme_pinn_atmo.emulator import save_model
+    from sme_pinn_atmo.network import HydrostaticNetwork
+    from sme_pinn_atmo.training.data import network_fields, on_grid
+
+    torch.manual_seed(1)
+    log_tau = structures.log_tau_ross[0]
+    y, _ = on_grid(structures, log_tau)
+    x = np.stack([structures.labels[n] for n in LABELS], 1)
+    ln_tau = np.log(10.0) * log_tau
+    net = HydrostaticNetwork(LABELS, FEATURES, ln_tau, width=16, depth=2, n_component=5, n_corpus=2)
+    net.start_from(torch.tensor(x), torch.tensor(network_fields(y, x, LABELS, ln_tau)))
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    domain = Domain.from_training(x, LABELS, {"m_h": 0.0, "alpha_m": 0.0, "vturb": 2.0})
+    # Random labels have one star at each Teff: no strip can be read off them, the box is all there is.
+    domain = Domain(domain.labels, domain.lower, domain.upper, domain.defaults)
+    card = {"name": "tiny", "labels": list(LABELS), "features": list(FEATURES), "domain": domain.to_dict(),
+            "solar_scale": "asplund2009", "references": []}  # fmt: skip
+    save_model(path, net.export(1), card)
+    return path

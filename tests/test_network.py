@@ -1,0 +1,111 @@
+"""The network at run time: equal to torch, smooth, with exact derivatives, hydrostatic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sme_pinn_atmo import Emulator, physics
+from sme_pinn_atmo.emulator import models
+from sme_pinn_atmo.runtime import FIELDS
+
+
+@pytest.fixture(params=["tiny", *models()])
+def emulator(request: pytest.FixtureRequest) -> Emulator:
+    return Emulator.load(request.getfixturevalue("tiny_model") if request.param == "tiny" else request.param)
+
+
+def random_labels(emulator: Emulator, n: int, seed: int = 0) -> np.ndarray:
+    """Labels spread over the domain, (n, n_label)."""
+    d = emulator.domain
+    x = np.random.default_rng(seed).uniform(d.lower, d.upper, (50 * n, len(d.labels)))
+    return x[d.inside(x)][:n]
+
+
+def as_labels(emulator: Emulator, x: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: x[..., j] for j, name in enumerate(emulator.domain.labels)}
+
+
+def test_torch_and_numpy_agree(emulator: Emulator) -> None:
+    torch = pytest.importorskip("torch", reason="compares with torch")
+    x = random_labels(emulator, 40)
+    mine = emulator.network.log_profiles(x)
+    theirs = emulator.torch_module()(torch.tensor(x)).detach().numpy()
+    assert np.abs(mine - theirs).max() < 1e-10
+
+
+def test_jacobian_equals_torch_autograd(emulator: Emulator) -> None:
+    torch = pytest.importorskip("torch", reason="compares with torch")
+    x = random_labels(emulator, 3)
+    _, mine = emulator.network.log_jacobian(x)
+    module = emulator.torch_module()
+    for star, expected in zip(x, mine, strict=True):
+        theirs = torch.func.jacrev(module)(torch.tensor(star)).detach().numpy()
+        assert np.abs(expected - theirs).max() < 1e-9 * max(1.0, np.abs(theirs).max())
+
+
+def test_central_differences_stay_smooth_down_to_tiny_steps(emulator: Emulator) -> None:
+    """A solver's finite differences must see a function, not rounding: relative steps down to 1e-7."""
+    d = emulator.domain
+    x = random_labels(emulator, 1, seed=3)[0]
+    exact = emulator.network.log_jacobian(x)[1][..., d.labels.index("teff")]
+    j = d.labels.index("teff")
+    for step in (1e-4, 1e-5, 1e-6, 1e-7):
+        h = np.zeros(len(x))
+        h[j] = x[j] * step
+        difference = (emulator.network.log_profiles(x + h) - emulator.network.log_profiles(x - h)) / (2 * h[j])
+        # Rounding leaves about 1e-15 / step of the logarithmic derivative, truncation about step**2.
+        assert np.abs(difference - exact).max() * x[j] < 1e-4 * (step / 1e-4) ** 2 + 1e-13 / step + 1e-7
+
+
+def test_structures_are_hydrostatic_and_consistent(emulator: Emulator) -> None:
+    x = random_labels(emulator, 30)
+    atm = emulator.predict(**as_labels(emulator, x))
+    assert np.all(np.diff(atm.rhox) > 0)
+    pressure = (atm.atom_density + atm.electron_density) * physics.BOLTZMANN * atm.temperature
+    np.testing.assert_allclose(pressure, atm.gas_pressure, rtol=1e-10)
+    # On a ten times finer grid the derivative of the interpolated pressure is g - a.
+    tau = np.geomspace(emulator.tau_ross[5], emulator.tau_ross[-5], 600)
+    fine = emulator.predict(**as_labels(emulator, x), tau_ross=tau)
+    residual = physics.hydrostatic_residual(
+        fine.rhox, fine.gas_pressure, fine.radiative_acceleration, 10.0 ** np.asarray(fine.labels["logg"])
+    )
+    assert np.median(residual) < 1e-4
+
+
+def test_own_depths_and_given_depths_agree(emulator: Emulator) -> None:
+    x = random_labels(emulator, 4)
+    own = emulator.network.log_profiles(x)
+    same = emulator.network.log_profiles(x, emulator.tau_ross)
+    np.testing.assert_allclose(own, same, rtol=0, atol=1e-10)
+    part = emulator.network.log_profiles(x, emulator.tau_ross[3:-3])
+    np.testing.assert_allclose(own[..., 3:-3], part, rtol=0, atol=1e-10)
+
+
+def test_batches_equal_single_stars(emulator: Emulator) -> None:
+    x = random_labels(emulator, 7)
+    batch = emulator.predict(**as_labels(emulator, x))
+    for i, star in enumerate(x):
+        one = emulator.predict(**{n: float(v) for n, v in zip(emulator.domain.labels, star, strict=True)})
+        np.testing.assert_allclose(one.temperature, batch.temperature[i], rtol=1e-12)
+        np.testing.assert_allclose(one.gas_pressure, batch.gas_pressure[i], rtol=1e-11)
+
+
+def test_values_and_first_derivatives_are_continuous_along_random_lines(emulator: Emulator) -> None:
+    d = emulator.domain
+    x = random_labels(emulator, 40, seed=5)
+    for a, b in zip(x[::2], x[1::2], strict=True):
+        t = np.linspace(0, 1, 2001)[:, None]
+        line = a + t * (b - a)
+        line = line[d.inside(line)]
+        value, jacobian = emulator.network.log_jacobian(line)
+        along = jacobian @ (b - a)
+        # Neighbours on the line differ as the derivative says: a jump of either would stick out.
+        predicted = 0.5 * (along[1:] + along[:-1]) * 5e-4
+        near = np.abs(np.diff(line, axis=0) - 5e-4 * (b - a)).max(axis=1) < 1e-6 * np.abs(b - a).max()
+        jump = np.abs(np.diff(value, axis=0) - predicted)[near]
+        assert jump.max() < 1e-3 * max(np.abs(predicted).max(), 1e-6)
+
+
+def test_field_order_is_that_of_the_contract() -> None:
+    assert FIELDS[:2] == ("temperature", "opacity")

@@ -1,0 +1,146 @@
+"""Training: a real run on made-up structures, resumed after a kill; a teacher corrected; bad configurations."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sme_pinn_atmo import Emulator
+from sme_pinn_atmo.grids import write_npz
+
+from .conftest import made_up_structures
+
+torch = pytest.importorskip("torch", reason="training needs torch (the extra `train`)")
+
+from sme_pinn_atmo.training import data  # noqa: E402
+from sme_pinn_atmo.training.run import ConfigError, configs, read_config, train_model  # noqa: E402
+from sme_pinn_atmo.training.teacher import corrected  # noqa: E402
+
+CONFIG = """
+name = "small"
+seed = 3
+solar_scale = "asplund2009"
+[network]
+labels = ["teff", "logg", "m_h", "alpha_m", "vturb"]
+features = ["log_teff", "theta", "logg", "m_h", "alpha_m", "vturb", "log_g_teff4"]
+width = 24
+depth = 2
+n_component = 6
+log_tau = [-5.0, 2.0, 0.1794871794871795]
+[training]
+steps = 1500
+batch = 64
+learning_rate = 5e-3
+muon_rate = 3e-2
+epoch = 50
+checkpoint_seconds = 0
+[domain]
+data = ["grid"]
+defaults = { m_h = 0.0, alpha_m = 0.0, vturb = 1.0 }
+[[data]]
+name = "grid"
+path = "grid.npz"
+evaluate = true
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_npz(tmp_path / "grid.npz", made_up_structures(400, seed=1))
+    (tmp_path / "small.toml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_training_learns_the_structures_and_reports_on_held_out_ones(folder: Path) -> None:
+    card = train_model(read_config("small.toml"), folder / "small.safetensors", fold=(1, 10), progress=False)
+    emulator = Emulator.load(folder / "small.safetensors")
+    rows = emulator.card["heldout"]["rows"]["grid"]["rows"]
+    assert len(rows) == 40
+    truth = made_up_structures(400, seed=1).select(np.array(rows))
+    got = emulator.predict(**dict(truth.labels), on_outside="clip")
+    assert np.median(np.abs(got.temperature / truth.profiles[..., 1] - 1)) < 0.003
+    assert np.median(np.abs(got.gas_pressure / truth.profiles[..., 2] - 1)) < 0.02
+    assert card["heldout"]["figures"]["grid"]
+    assert not list(folder.glob("*.checkpoint"))
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(folder: Path) -> None:
+    command = [sys.executable, "-m", "sme_pinn_atmo", "train", "small.toml", "--threads", "1"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.Popen([*command, "--out", "killed.safetensors"], env=env, stderr=subprocess.DEVNULL)
+    checkpoint = folder / "killed.checkpoint"
+    while not checkpoint.exists() and run.poll() is None:
+        time.sleep(0.02)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert not (folder / "killed.safetensors").exists()
+    step = torch.load(checkpoint, weights_only=True)["step"]
+    assert 0 < step < 1500
+    subprocess.run([*command, "--out", "killed.safetensors"], env=env, check=True, capture_output=True)
+    subprocess.run([*command, "--out", "whole.safetensors"], env=env, check=True, capture_output=True)
+    assert (folder / "killed.safetensors").read_bytes() == (folder / "whole.safetensors").read_bytes()
+
+
+def test_a_fold_holds_out_the_same_star_in_every_set(folder: Path) -> None:
+    from sme_pinn_atmo.training.run import load_sets
+
+    two = CONFIG + '[[data]]\nname = "again"\npath = "grid.npz"\n'
+    (folder / "two.toml").write_text(two)
+    sets = load_sets(read_config("two.toml"), (2, 5))
+    np.testing.assert_array_equal(sets[0].held, sets[1].held)
+    parts = [load_sets(read_config("small.toml"), (k, 5))[0].held for k in range(1, 6)]
+    np.testing.assert_array_equal(np.sum(parts, axis=0), 1)
+
+
+def test_a_teacher_loses_the_error_that_all_its_stars_share() -> None:
+    s = made_up_structures(50, seed=2)
+    y, mask = data.on_grid(s, s.log_tau_ross[0])
+    x = np.stack(list(s.labels.values()), 1)
+    truth = data.TrainingSet("truth", x, y, mask, np.zeros(50, bool), np.arange(50))
+    bias = np.random.default_rng(0).normal(0, 0.01, y.shape[1:])
+    teacher = replace(truth, name="teacher", y=y + bias)
+    np.testing.assert_allclose(corrected(teacher, truth, 4, 5500.0).y, y, atol=1e-12)
+    with pytest.raises(ValueError, match="at least 5"):
+        corrected(teacher, replace(truth, held=np.ones(50, bool)), 4, 5500.0)
+
+
+def test_models_that_contradict_themselves_are_dropped() -> None:
+    s = made_up_structures(10)
+    y, _ = data.on_grid(s, s.log_tau_ross[0])
+    x = np.stack(list(s.labels.values()), 1)
+    y[3, 4] += 0.2
+    y[5, 0, 7] = np.nan
+    ok = data.consistent(y, x, list(s.labels), np.log(10) * s.log_tau_ross[0], 0.05)
+    assert np.flatnonzero(~ok).tolist() == [3, 5]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "small"', "", "name"),
+        ("steps = 1500", "", "training.steps"),
+        ("asplund2009", "the Sun", "solar_scale"),
+        ("evaluate = true", "evaluat = true", "evaluat"),
+        ("seed = 3", "seed = = 3", "TOML"),
+    ],
+)
+def test_bad_configurations_name_the_key(folder: Path, old: str, new: str, message: str) -> None:
+    (folder / "bad.toml").write_text(CONFIG.replace(old, new, 1))
+    with pytest.raises(ConfigError, match=message):
+        read_config("bad.toml")
+
+
+def test_packaged_configurations_are_complete() -> None:
+    assert {"atlas9", "atlas12"} <= set(configs())
+    for name in configs():
+        assert json.dumps(read_config(name))
