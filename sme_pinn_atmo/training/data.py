@@ -114,7 +114,8 @@ def load_source(
     """One `[[data]]` table of a training configuration.
 
     Keys: `name`; `path`; `select` (column -> value or list of values); `defaults` (label -> value where the file
-    has no such label); `evaluate` (part k of n of it is held out where `fold` = (k, n)); `weight` (share of a
+    has no such label); `drop` (rows of the file to leave out); `evaluate` (part k of n of it is held out where
+    `fold` = (k, n)); `weight` (share of a
     batch); `corpus` (the set's own name unless it shares another's); `tolerance` (see `consistent`).
     """
     structures = read(data_path(source["path"]))
@@ -124,6 +125,7 @@ def load_source(
         rows = rows[np.isin(column[rows], wanted if isinstance(wanted, list) else [wanted])]
     if not len(rows):
         raise ValueError(f"no model of {source['path']} has {source['select']}")
+    rows = rows[~np.isin(rows, source.get("drop", []))]
     structures = structures.select(rows)
     defaults = source.get("defaults", {})
     x = np.stack(

@@ -71,7 +71,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise ConfigError(
             f"{file}: solar_scale = {config['solar_scale']!r}; allowed: {', '.join(SOLAR_SCALES)}"
         )
-    known = {"name", "path", "select", "defaults", "weight", "tolerance", "evaluate", "corrects", "corpus"}
+    known = {"name", "path", "select", "defaults", "weight", "tolerance", "evaluate", "corrects", "corpus", "drop"}
     for source in config["data"]:
         for key in ("name", "path"):
             if key not in source:

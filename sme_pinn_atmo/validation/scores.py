@@ -23,7 +23,7 @@ TEFF_RANGES = {"Teff<4000": (0.0, 3999.999), "4000-7500": (3999.999, 7500.0), "7
 def predict_like(emulator: Emulator, truth: Structures) -> Array:
     """Profiles (n_model, n_depth_max, 6) in the order of `COLUMNS` at the labels and Rosseland depths of `truth`.
 
-    NaN where a model has no layer, and all over where its labels lie outside the domain.
+    NaN where a model has no layer or the emulator no depth, and all over where its labels lie outside the domain.
     """
     out = np.full(truth.profiles.shape, np.nan)
     for i in range(len(truth)):
@@ -31,9 +31,11 @@ def predict_like(emulator: Emulator, truth: Structures) -> Array:
         labels: dict[str, Any] = {n: float(truth.labels[n][i]) for n in emulator.domain.labels if n in truth.labels}
         if not emulator.domain.contains(**labels):
             continue
-        a = emulator.predict(**labels, tau_ross=10.0 ** truth.log_tau_ross[i, :layers])
+        tau = 10.0 ** truth.log_tau_ross[i, :layers]
+        there = (tau >= emulator.tau_ross[0] * (1 - 5e-3)) & (tau <= emulator.tau_ross[-1] * (1 + 5e-3))
+        a = emulator.predict(**labels, tau_ross=tau[there])
         columns = (a.rhox, a.temperature, a.gas_pressure, a.electron_density, a.opacity, a.radiative_acceleration)
-        out[i, :layers] = np.stack(columns, axis=-1)
+        out[i, :layers][there] = np.stack(columns, axis=-1)
     return out
 
 
