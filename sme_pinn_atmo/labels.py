@@ -95,6 +95,15 @@ class Domain:
         """True where the labels (scalars or arrays that broadcast) lie inside the domain."""
         return self.inside(self.stack(labels))
 
+    def sample(self, n: int, seed: int) -> NDArray[np.float64]:
+        """Random labels (n, n_label) that fill the domain evenly."""
+        rng = np.random.default_rng(seed)
+        x = np.empty((0, len(self.labels)))
+        while len(x) < n:
+            more = rng.uniform(self.lower, self.upper, (2 * n, len(self.labels)))
+            x = np.concatenate([x, more[self.inside(more)]])
+        return x[:n]
+
     def nearest(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """The labels moved into the domain: into the box first, then log g into the Kiel strip. NaN stays."""
         y = np.clip(x, self.lower, self.upper)

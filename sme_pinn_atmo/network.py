@@ -79,16 +79,34 @@ class HydrostaticNetwork(nn.Module):
         c = c.reshape(*c.shape[:-1], 4, self.n_component)
         return torch.einsum("...fc,fcd->...fd", c, self.basis) + self.mean
 
+    def integrals(self, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Column mass, gas pressure over gravity, and 1 - a/g from fields q (..., 4, n_depth)."""
+        dm = self._tau * torch.exp(-q[..., 1, :])
+        rest = 1 - torch.exp(q[..., 2, :])
+        dp = rest * dm
+        return dm[..., :1] + dm @ self._integral, dp[..., :1] + dp @ self._integral, rest
+
+    def unphysical(self, x: Tensor, corpus: Tensor | int = 0) -> Tensor:
+        """How far structures at labels x are from physical ones, (...,); zero where they are.
+
+        Counts gas pressure below a hundredth of m g, column mass that does not increase inwards, and pressure
+        that does not where g > a.
+        """
+        m, p, rest = self.integrals(self.fields(x, corpus).double())
+        low = torch.relu(0.01 - p / m)
+        down_m = torch.relu(1e-3 - torch.diff(torch.log(torch.clamp_min(m, 1e-30))))
+        scale = torch.abs(p[..., 1:].detach()) + 1e-3 * m[..., 1:].detach()
+        down_p = torch.relu(-torch.diff(p) / scale) * ((rest[..., 1:] > 0) & (rest[..., :-1] > 0))
+        return low.sum(-1) + down_m.sum(-1) + down_p.sum(-1)
+
     def forward(self, x: Tensor, corpus: Tensor | int = 0) -> Tensor:
         """Natural logarithms of `runtime.FIELDS` for labels x (..., n_label), double: (..., 7, n_depth)."""
         q = self.fields(x, corpus).double()
         ln_g = _LN10 * x[..., self._logg, None]
         ln_t = q[..., 0, :] + self._ln_grey + torch.log(x[..., self._teff, None])
-        dm = self._tau * torch.exp(-q[..., 1, :])
-        dp = (1 - torch.exp(q[..., 2, :])) * dm
+        m, p, _ = self.integrals(q)
         # An untrained network may be rough in depth, or push a above g for long: floors keep its loss finite.
-        m = torch.maximum(dm[..., :1] + dm @ self._integral, dm[..., :1])
-        p = torch.clamp_min(dp[..., :1] + dp @ self._integral, 1e-3 * m.detach())
+        m, p = torch.maximum(m, m[..., :1]), torch.maximum(p, 1e-3 * m.detach())
         ln_p = torch.log(p) + ln_g
         ln_n = ln_p - ln_t - float(np.log(physics.BOLTZMANN))
         ln_f, ln_rest = nn.functional.logsigmoid(q[..., 3, :]), nn.functional.logsigmoid(-q[..., 3, :])

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..emulator import write_atomically
+from ..labels import Domain
 from ..network import HydrostaticNetwork
 from ..runtime import FIELDS
 from .data import COLUMNS, TrainingSet, network_fields
@@ -40,13 +41,14 @@ def profile_loss(predicted: Tensor, y: Tensor, mask: Tensor, weight: Tensor) -> 
 
 
 def train_network(
-    sets: Sequence[TrainingSet], config: Mapping[str, Any], checkpoint: Path, *, progress: bool = True
+    sets: Sequence[TrainingSet], config: Mapping[str, Any], checkpoint: Path, domain: Domain, *, progress: bool = True
 ) -> HydrostaticNetwork:
     """Train on every star that is not held out; returns the network with its final weights.
 
     `config` has `seed`, the table `network` (labels, features, width, depth, n_component, log_tau) and the
     table `training` (steps, batch, learning_rate, epoch: steps between checkpoints, start: weights to start
-    from). With `checkpoint` there, training goes on from it. Same configuration, same machine: same weights.
+    from, collocation: stars anywhere in `domain` that must be physical). With `checkpoint` there, training goes on
+    from it. Same configuration, same machine: same weights.
     """
     t = config["training"]
     torch.manual_seed(config["seed"])
@@ -63,6 +65,9 @@ def train_network(
     optimisers: list[Any] = list(_optimisers(net, t))
     schedules: list[Any] = [torch.optim.lr_scheduler.LambdaLR(o, lambda s: _schedule(s, t)) for o in optimisers]
     generator = torch.Generator().manual_seed(config["seed"])
+    # Stars all over the domain, also where no model is: structures must be physical there too.
+    exported = corpora(sets).index(config.get("export", sets[0].corpus))
+    anywhere = torch.tensor(domain.sample(100_000, config["seed"])).to(device) if t.get("collocation") else None
     step = 0
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
@@ -80,6 +85,9 @@ def train_network(
         pick = torch.multinomial(share.cpu(), t["batch"], replacement=True, generator=generator).to(device)
         predicted = net(x[pick], corpus[pick])
         loss = profile_loss(predicted, y[pick], mask[pick], torch.ones_like(weight[pick]))
+        if anywhere is not None:
+            some = torch.randint(len(anywhere), (t["collocation"],), generator=generator).to(device)
+            loss = loss + 30 * net.unphysical(anywhere[some], exported).mean()
         for o in optimisers:
             o.zero_grad(set_to_none=True)
         loss.backward()

@@ -120,10 +120,11 @@ def train_model(
     """
     start = time.monotonic()
     sets = load_sets(config, fold)
+    domain = _domain(config, sets)
     checkpoint = out.with_suffix(".checkpoint")
-    network = train_network(sets, config, checkpoint, progress=progress)
+    network = train_network(sets, config, checkpoint, domain, progress=progress)
     tensors = network.export(corpora(sets).index(config.get("export", sets[0].corpus)))
-    card = _card(config, sets, fold, time.monotonic() - start)
+    card = _card(config, sets, domain, fold, time.monotonic() - start)
     save_model(out, tensors, card)
     if fold is not None:
         card["heldout"]["figures"] = heldout_figures(Emulator.load(out), config, sets)
@@ -145,18 +146,23 @@ def heldout_figures(emulator: Emulator, config: Mapping[str, Any], sets: list[Tr
     return figures
 
 
-def _card(
-    config: Mapping[str, Any], sets: list[TrainingSet], fold: tuple[int, int] | None, seconds: float
-) -> dict[str, Any]:
-    labels = config["network"]["labels"]
-    used = np.concatenate([s.x for s in sets if s.name in config["domain"]["data"]])
-    limits = config["domain"].get("limits", {})
-    domain = Domain.from_training(used, labels, config["domain"]["defaults"])
-    domain = replace(
+def _domain(config: Mapping[str, Any], sets: list[TrainingSet]) -> Domain:
+    """The domain that the sets named in the configuration span, with its limits put in."""
+    labels, wanted = config["network"]["labels"], config["domain"]
+    used = np.concatenate([s.x for s in sets if s.name in wanted["data"]])
+    domain = Domain.from_training(used, labels, wanted["defaults"])
+    limits = wanted.get("limits", {})
+    return replace(
         domain,
         lower=tuple(limits[n][0] if n in limits else v for n, v in zip(labels, domain.lower, strict=True)),
         upper=tuple(limits[n][1] if n in limits else v for n, v in zip(labels, domain.upper, strict=True)),
     )
+
+
+def _card(
+    config: Mapping[str, Any], sets: list[TrainingSet], domain: Domain, fold: tuple[int, int] | None, seconds: float
+) -> dict[str, Any]:
+    labels = config["network"]["labels"]
     data = [
         {
             **{k: v for k, v in source.items() if k != "path"},
