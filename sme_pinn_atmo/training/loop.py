@@ -22,8 +22,8 @@ from .data import COLUMNS, TrainingSet, network_fields
 __all__ = ["SCALES", "corpora", "profile_loss", "train_network"]
 
 #: Relative errors at which the loss turns from quadratic to linear, for each of `COLUMNS`: what counts as small.
-SCALES = {"temperature": 5e-4, "opacity": 3e-3, "radiative_acceleration": 2e-2, "electron_density": 5e-3,
-          "rhox": 2e-3, "gas_pressure": 2e-3}  # fmt: skip
+SCALES = {"temperature": 2e-4, "opacity": 1.5e-3, "radiative_acceleration": 1e-2, "electron_density": 2.5e-3,
+          "rhox": 1e-3, "gas_pressure": 1e-3}  # fmt: skip
 
 _COLUMN_INDEX = [FIELDS.index(c) for c in COLUMNS]
 
