@@ -45,7 +45,7 @@ class Jacobian(dict[str, NDArray[np.float64]]):
             raise AttributeError(name) from None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Emulator:
     """A trained model. `Emulator.load("atlas12")` is the usual way to one.
 

@@ -92,7 +92,7 @@ class HydrostaticNetwork(nn.Module):
         Counts gas pressure below a hundredth of m g, column mass that does not increase inwards, and pressure
         that does not where g > a.
         """
-        m, p, rest = self.integrals(self.fields(x, corpus).double())
+        m, p, rest = self.integrals(torch.clamp(self.fields(x, corpus).double(), -40, 40))
         low = torch.relu(0.01 - p / m)
         down_m = torch.relu(1e-3 - torch.diff(torch.log(torch.clamp_min(m, 1e-30))))
         scale = torch.abs(p[..., 1:].detach()) + 1e-3 * m[..., 1:].detach()

@@ -91,9 +91,11 @@ def train_network(
         for o in optimisers:
             o.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), t.get("clip", 1.0))
+        norm = torch.nn.utils.clip_grad_norm_(net.parameters(), t.get("clip", 1.0))
         for o, s in zip(optimisers, schedules, strict=True):
-            o.step()
+            # A star far outside all models may overflow: one step without it is lost, not the run.
+            if torch.isfinite(norm):
+                o.step()
             s.step()
         step += 1
         bar.update()

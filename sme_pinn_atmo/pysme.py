@@ -1,0 +1,340 @@
+"""PinnAtmosphereGrid: an atmosphere source for PySME, and what makes a running PySME accept it.
+
+PySME 1.x has no plug-in point for atmosphere sources, so three of its methods are wrapped when the first grid is
+made (see `register`): `Synthesizer.get_atmosphere`, `SME_Solver.get_bounds` and `Atmosphere._save`. Each looks at
+the atmosphere's source first, and leaves every source that is not a `PinnAtmosphereGrid` to PySME's own method.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .composition import SOLAR_SCALES
+from .emulator import Emulator
+from .labels import DomainError
+from .structure import ModelAtmosphere
+
+try:
+    import pysme
+    from pysme.abund import Abund
+    from pysme.atmosphere.atmosphere import Atmosphere, AtmosphereError, AtmosphereGrid
+    from pysme.solve import SME_Solver
+    from pysme.synthesize import Synthesizer
+except ModuleNotFoundError as error:
+    if (error.name or "").split(".")[0] != "pysme":
+        raise
+    raise ModuleNotFoundError(
+        "PinnAtmosphereGrid needs PySME: pip install 'pysme-astro>=1.1,<1.3'", name="pysme"
+    ) from None
+
+__all__ = ["OutsideDomainError", "PinnAtmosphereGrid", "star_labels"]
+
+#: What a source saved in a file starts with.
+_SCHEME = "pinn:"
+
+#: Electron donors among the alpha elements, which is how these elements act on the structure of a cool star.
+_ALPHA_DONORS = ("Mg", "Si", "Ca", "Ti")
+
+
+class OutsideDomainError(DomainError, AtmosphereError):
+    """The star's labels lie outside the domain; to PySME's solver, a step that it does not take."""
+
+
+class PinnAtmosphereGrid(AtmosphereGrid):
+    """An atmosphere grid for PySME whose atmospheres come from a `Emulator`, at any labels in its domain.
+
+    `sme.atmo.source, sme.atmo.method = PinnAtmosphereGrid("atlas12"), "grid"` is all there is to do.
+
+    Parameters
+    ----------
+    model : a packaged model's name or a path to its weights
+    vturb : microturbulence of the structure [km/s]; None takes the star's `sme.vmic`
+    alpha_m : [alpha/M] of the structure; None takes it from the star's abundances, see `star_labels`
+    follow_abundances : False takes m_h = `sme.monh` and alpha_m = 0 (or the given one), whatever the abundances
+
+    As an `AtmosphereGrid` it also is a table: a coarse lattice of nodes with `teff`, `logg`, `monh` and the
+    profiles there (single precision, at the default vturb and alpha_m = 0), with `len` and indexing. Synthesis
+    never uses that table. `str` gives the name that stands for the grid in saved files, from which
+    `from_source` makes it again.
+
+    Raises
+    ------
+    ValueError : unknown model, or values of vturb or alpha_m outside its domain
+    RuntimeError : a PySME that does not look as this module expects
+    """
+
+    def __new__(
+        cls, model: str = "atlas12", *, vturb: float | None = None, alpha_m: float | None = None,
+        follow_abundances: bool = True,
+    ) -> PinnAtmosphereGrid:  # fmt: skip
+        register()
+        emulator = _emulator(str(model))
+        for name, value in (("vturb", vturb), ("alpha_m", alpha_m)):
+            if value is not None:
+                j = emulator.domain.labels.index(name)
+                low, high = emulator.domain.lower[j], emulator.domain.upper[j]
+                if not low <= float(value) <= high:
+                    raise DomainError(f"{name} = {value} is outside the range {low:g} to {high:g} of {emulator.name}")
+        options = {"vturb": vturb, "alpha_m": alpha_m, "follow_abundances": None if follow_abundances else 0}
+        query = urlencode({k: repr(float(v)) for k, v in options.items() if v is not None})
+        nodes = _nodes(emulator)
+        self: PinnAtmosphereGrid = super().__new__(cls, len(nodes.rhox), nodes.rhox.shape[1])
+        self.source = f"{_SCHEME}{quote(str(model), safe='/')}" + (f"?{query}" if query else "")
+        self.citation_info = _citation(emulator)
+        self.info = f"{emulator.name}: {emulator.card.get('description', '')}"
+        labels = nodes.labels
+        table: dict[str, Any] = {
+            "teff": labels["teff"], "logg": labels["logg"], "monh": labels["m_h"], "vturb": labels["vturb"],
+            "lonh": 0.0, "radius": 1.0, "height": 0.0, "wlstd": 5000.0, "opflag": _OPFLAG, "temp": nodes.temperature,
+            "rhox": nodes.rhox, "tau": nodes.tau_ross, "rho": nodes.density, "xna": nodes.atom_density,
+            "xne": nodes.electron_density,
+        }  # fmt: skip
+        for column, values in table.items():
+            self[column] = values
+        solar = Abund(pattern="solar", monh=0)
+        self["abund"] = [Abund(pattern=solar.get_pattern("H=12"), monh=m)("sme", raw=True) for m in labels["m_h"]]
+        return self
+
+    # ------------------------------------------------------------------ what it stands for
+
+    @classmethod
+    def from_source(cls, source: str) -> PinnAtmosphereGrid:
+        """The grid that a name as in `str(grid)` stands for."""
+        model, _, query = source.removeprefix(_SCHEME).partition("?")
+        options: dict[str, Any] = {k: float(v) for k, v in parse_qsl(query)}
+        options["follow_abundances"] = bool(options.get("follow_abundances", 1.0))
+        return cls(unquote(model), **options)
+
+    @property
+    def emulator(self) -> Emulator:
+        """The model behind the grid."""
+        return _emulator(unquote(self.source.removeprefix(_SCHEME).partition("?")[0]))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """`vturb`, `alpha_m` (None: from the star) and `follow_abundances`."""
+        given = {k: float(v) for k, v in parse_qsl(self.source.partition("?")[2])}
+        return {
+            "vturb": given.get("vturb"),
+            "alpha_m": given.get("alpha_m"),
+            "follow_abundances": bool(given.get("follow_abundances", 1.0)),
+        }
+
+    def __reduce__(self) -> Any:
+        # The whole grid is its name; a part of it (a mask was applied) is a table like any other.
+        if len(self) == len(_nodes(self.emulator).rhox):
+            return type(self).from_source, (self.source,)
+        return super().__reduce__()
+
+    def __deepcopy__(self, memo: Any) -> PinnAtmosphereGrid:
+        return self.copy()
+
+    # ------------------------------------------------------------------ what it does
+
+    def atmosphere(self, sme: Any) -> Atmosphere:
+        """The atmosphere of the star that an `SME_Structure` describes, as PySME's synthesis takes it.
+
+        `tau` is the Rosseland optical depth.
+
+        Raises
+        ------
+        OutsideDomainError : the star's labels lie outside the model's domain
+        """
+        labels: dict[str, Any] = star_labels(sme, self)
+        try:
+            model = self.emulator.predict(**labels)
+        except DomainError as outside:
+            raise OutsideDomainError(f"{self.emulator.name}: {outside}") from None
+        atmo = Atmosphere(
+            teff=float(sme.teff), logg=float(sme.logg), vturb=labels["vturb"], lonh=0.0, method="grid", geom="PP",
+            radius=1.0, wlstd=5000.0, opflag=_OPFLAG, depth="RHOX", interp="TAU", rhox=model.rhox,
+            tau=model.tau_ross, temp=model.temperature, rho=model.density, xna=model.atom_density,
+            xne=model.electron_density, citation_info=self.citation_info, monh=float(sme.monh),
+            abund=sme.abund.get_pattern("H=12"), abund_format="H=12",
+        )  # fmt: skip
+        atmo.source = self
+        return atmo
+
+    def bounds(self, name: str) -> tuple[float, float] | None:
+        """Range of a parameter of PySME's solver that the model's domain sets, or None."""
+        labels = {"teff": "teff", "logg": "logg", "monh": "m_h", "alpha_m": "alpha_m"}
+        if self.options["vturb"] is None:
+            labels["vmic"] = "vturb"
+        if name not in labels:
+            return None
+        domain = self.emulator.domain
+        j = domain.labels.index(labels[name])
+        return domain.lower[j], domain.upper[j]
+
+
+def star_labels(sme: Any, grid: PinnAtmosphereGrid) -> dict[str, float]:
+    """Labels of the star that an `SME_Structure` describes, on the solar scale of the grid's training models.
+
+    m_h is [Fe/H] and alpha_m the mean of [X/Fe] over the electron donors Mg, Si, Ca, Ti, weighted by their solar
+    number, both relative to the training grid's solar abundances (`composition.SOLAR_SCALES`) whatever scale
+    `sme.abund` is on. Solar scales differ by some 0.01 dex in alpha_m, so that alpha_m up to 0.03 dex outside the
+    model's range is taken for the edge. vturb is `sme.vmic`. The options of the grid fix any of these.
+    """
+    options = grid.options
+    solar = SOLAR_SCALES[grid.emulator.card["solar_scale"]]
+    if options["follow_abundances"]:
+        total = sme.abund.get_pattern("H=12")
+        star = {el: float(total[el]) + float(sme.monh) for el in ("Fe", *_ALPHA_DONORS)}
+        m_h = star["Fe"] - solar["Fe"]
+        weight = np.array([10.0 ** solar[el] for el in _ALPHA_DONORS])
+        excess = np.array([star[el] - solar[el] - m_h for el in _ALPHA_DONORS])
+        alpha_m = float(weight @ excess / weight.sum())
+        alpha_m = _within_scale_error(alpha_m, grid.bounds("alpha_m"))
+    else:
+        m_h, alpha_m = float(sme.monh), 0.0
+    vturb = float(np.mean(sme.vmic))
+    return {
+        "teff": float(sme.teff),
+        "logg": float(sme.logg),
+        "m_h": m_h,
+        "alpha_m": alpha_m if options["alpha_m"] is None else options["alpha_m"],
+        "vturb": vturb if options["vturb"] is None else options["vturb"],
+    }
+
+
+def _within_scale_error(alpha_m: float, bounds: tuple[float, float] | None) -> float:
+    if bounds is None:
+        return alpha_m
+    edge = min(max(alpha_m, bounds[0]), bounds[1])
+    return edge if abs(edge - alpha_m) < 0.03 else alpha_m
+
+
+# ---------------------------------------------------------------------- the hook
+
+
+def register() -> None:
+    """Wrap the three methods of PySME, once; called when a grid is made.
+
+    Raises
+    ------
+    RuntimeError : a method is not there, or takes other arguments than this module knows
+    """
+    for owner, name, arguments, wrap in (
+        (Synthesizer, "get_atmosphere", ["self", "sme"], _get_atmosphere),
+        (SME_Solver, "get_bounds", ["self", "sme"], _get_bounds),
+        (Atmosphere, "_save", ["self"], _save),
+    ):
+        method = getattr(owner, name, None)
+        if getattr(method, "_sme_pinn_atmo", False):
+            continue
+        if method is None or list(inspect.signature(method).parameters) != arguments:
+            version = getattr(pysme, "__version__", "unknown")
+            raise RuntimeError(
+                f"PySME {version} is not supported: {owner.__name__}.{name}({', '.join(arguments)}) "
+                f"is not as expected; supported: pysme-astro >=1.1,<1.3"
+            )
+        wrapped = functools.wraps(method)(wrap(method))
+        wrapped._sme_pinn_atmo = True  # type: ignore[attr-defined]
+        setattr(owner, name, wrapped)
+
+
+def _source(atmo: Any) -> PinnAtmosphereGrid | None:
+    """The grid that an atmosphere's source is or names, else None."""
+    source = atmo.source
+    if isinstance(source, PinnAtmosphereGrid):
+        return source
+    if isinstance(source, str) and source.startswith(_SCHEME):
+        return PinnAtmosphereGrid.from_source(source)
+    return None
+
+
+def _get_atmosphere(original: Callable[..., Any]) -> Callable[..., Any]:
+    def get_atmosphere(self: Any, sme: Any) -> Any:
+        grid = _source(sme.atmo) if sme.atmo.method == "grid" else None
+        if grid is None:
+            return original(self, sme)
+        sme.atmo = grid.atmosphere(sme)
+        return sme
+
+    return get_atmosphere
+
+
+def _get_bounds(original: Callable[..., Any]) -> Callable[..., Any]:
+    def get_bounds(self: Any, sme: Any) -> Any:
+        grid = _source(sme.atmo) if sme.atmo.method == "grid" else None
+        if grid is None:
+            return original(self, sme)
+        try:
+            grid.emulator.domain.resolve(dict(star_labels(sme, grid)))
+        except DomainError as outside:
+            # The solver would take a start outside for a bad step, and say only that residuals are not finite.
+            raise OutsideDomainError(f"the fit starts outside the domain of {grid.emulator.name}: {outside}") from None
+        atmo = sme.atmo
+        # PySME reads bounds of a grid from its file, and sets its own for a fixed atmosphere: those are replaced.
+        sme.atmo = Atmosphere(method="embedded", source="", teff=sme.teff, logg=sme.logg, monh=sme.monh)
+        try:
+            result = original(self, sme)
+        finally:
+            sme.atmo = atmo
+        for i, name in enumerate(self.parameter_names):
+            bounds = grid.bounds(name)
+            if bounds is not None:
+                result[:, i] = bounds
+        return result
+
+    return get_bounds
+
+
+def _save(original: Callable[..., Any]) -> Callable[..., Any]:
+    def _save(self: Any) -> Any:
+        grid = self.source
+        if not isinstance(grid, PinnAtmosphereGrid):
+            return original(self)
+        self.source = grid.source
+        try:
+            return original(self)
+        finally:
+            self.source = grid
+
+    return _save
+
+
+# ---------------------------------------------------------------------- helpers
+
+#: All continuous opacities on, quasi-molecular H absorption and the unused flags off, as for PySME's ATLAS grids.
+_OPFLAG = np.array([1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 0, 1, 0, 0, 0])
+
+
+@functools.lru_cache(maxsize=16)
+def _emulator(model: str) -> Emulator:
+    return Emulator.load(model)
+
+
+@functools.lru_cache(maxsize=16)
+def _nodes(emulator: Emulator) -> ModelAtmosphere:
+    """Atmospheres on a coarse lattice in Teff, log g and m_h: the table that a grid shows."""
+    domain = emulator.domain
+    box = {n: (lo, hi) for n, lo, hi in zip(domain.labels, domain.lower, domain.upper, strict=True)}
+    teff = np.array([t for t in _TEFF if box["teff"][0] <= t <= box["teff"][1]])
+    logg = np.arange(np.ceil(2 * box["logg"][0]) / 2, box["logg"][1] + 0.01, 1.0)
+    m_h = np.arange(np.ceil(box["m_h"][0]), box["m_h"][1] + 0.01, 1.0)
+    x = [v.ravel() for v in np.meshgrid(teff, logg, m_h, indexing="ij")]
+    inside = domain.contains(teff=x[0], logg=x[1], m_h=x[2])
+    return emulator.predict(teff=x[0][inside], logg=x[1][inside], m_h=x[2][inside])
+
+
+_TEFF: NDArray[np.float64] = np.array(
+    [2500, 3000, 3500, 4000, 4500, 5000, 5500, 6000, 6500, 7000, 8000, 9000, 10000, 12000, 15000, 20000, 25000,
+     30000, 40000, 50000], dtype=float,
+)  # fmt: skip
+
+
+def _citation(emulator: Emulator) -> str:
+    references = emulator.card.get("references", [])
+    return (
+        f"Model atmospheres: sme_pinn_atmo {emulator.card.get('version', '')}, model {emulator.name}, "
+        f"a hydrostatic neural network after Li, Jian, Ting & Green 2025 (arXiv:2507.06357), trained on "
+        f"{'; '.join(references)}."
+    )
