@@ -50,3 +50,24 @@ def train(config: str, out: Path | None, fold: str | None, figures_from: Path | 
     except (ConfigError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{path}: {card['training']['steps']} steps in {card['training']['seconds']} s")
+
+
+@main.command()
+@click.option("--model", default="atlas12", show_default=True, help="Model to use.")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False, exists=True), default=".",
+              help="Where the plot goes; the current folder by default.")  # fmt: skip
+@click.option("--seed", default=1, show_default=True, help="Seed of the noise.")
+def demo(model: str, folder: Path, seed: int) -> None:
+    """Synthesise a solar window in PySME on the PINN, add noise, and fit teff, logg and monh back.
+
+    Needs no network and no data. Example: sme-pinn-atmo demo
+    """
+    from . import demo as demonstration
+
+    click.echo("A solar window, 6132-6180 A, S/N 200, fitted from 300 K, 0.3 dex and 0.2 dex off ...", err=True)
+    try:
+        result = demonstration.run(model, folder, seed=seed)
+    except (ValueError, ModuleNotFoundError, RuntimeError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(demonstration.format_result(result))
+    click.echo(f"plot: {result.plot}")

@@ -1,0 +1,149 @@
+"""The demo: a solar window in PySME on the PINN, noise from a stated seed, and a fit back from a wrong start."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["DemoResult", "line_list", "run"]
+
+_LINES = Path(__file__).parent / "data" / "lines_6130_6181.csv"
+
+#: Labels of the mock star, and how far off the fit starts.
+TRUTH = {"teff": 5777.0, "logg": 4.44, "monh": 0.0}
+OFFSET = {"teff": 300.0, "logg": -0.3, "monh": -0.2}
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo found: per parameter the truth, the start, the fit and its formal error."""
+
+    truth: dict[str, float]
+    start: dict[str, float]
+    fit: dict[str, float]
+    error: dict[str, float]
+    plot: Path
+
+
+def line_list() -> Any:
+    """The packaged line list as a PySME `LineList`: air wavelengths [A], excitation [eV], log gf, source of each."""
+    import pandas as pd
+    from pysme.linelist.linelist import LineList
+
+    text = "".join(row for row in _LINES.read_text(encoding="utf-8").splitlines(True) if not row.startswith("#"))
+    rows = list(csv.DictReader(io.StringIO(text)))
+    table = pd.DataFrame({
+        "species": [r["species"] for r in rows],
+        "wlcent": [float(r["wavelength_A"]) for r in rows],
+        "excit": [float(r["excitation_eV"]) for r in rows],
+        "gflog": [float(r["log_gf"]) for r in rows],
+        # Zero damping constants and unknown Lande factors: PySME puts in its approximations.
+        **{name: np.zeros(len(rows)) for name in ("gamrad", "gamqst", "gamvw", "lande", "depth")},
+        "reference": [r["source"] for r in rows],
+    })  # fmt: skip
+    lines = LineList(table, medium="air")
+    lines.citation_info = "Lines: " + "; ".join(sorted({r["source"] for r in rows}))
+    return lines
+
+
+def star(model: str, labels: dict[str, float], wave: np.ndarray) -> Any:
+    """An `SME_Structure` of a star on the PINN, ready to synthesise."""
+    from pysme.abund import Abund
+    from pysme.sme import SME_Structure
+
+    from .pysme import PinnAtmosphereGrid
+
+    sme = SME_Structure()
+    sme.teff, sme.logg, sme.monh = labels["teff"], labels["logg"], labels["monh"]
+    sme.vmic, sme.vmac, sme.vsini, sme.ipres = 1.0, 3.0, 1.6, 60_000
+    sme.abund = Abund(monh=labels["monh"], pattern="asplund2009")
+    sme.linelist = line_list()
+    sme.wave = wave
+    sme.vrad_flag = sme.cscale_flag = "none"
+    sme.atmo.source, sme.atmo.method = PinnAtmosphereGrid(model), "grid"
+    return sme
+
+
+def run(model: str = "atlas12", folder: str | Path = ".", *, seed: int = 1, snr: float = 200.0) -> DemoResult:
+    """Synthesise, add noise, fit, and save the plot `sme_pinn_atmo_demo.png` in `folder`."""
+    with _quiet_pysme():
+        from pysme.solve import solve
+        from pysme.synthesize import synthesize_spectrum
+
+        wave = np.arange(6132.0, 6180.0, 0.03)
+        synthetic = np.asarray(synthesize_spectrum(star(model, TRUTH, wave)).synth[0])
+        observed = synthetic + np.random.default_rng(seed).normal(0.0, 1.0 / snr, len(wave))
+        start = {name: TRUTH[name] + OFFSET[name] for name in TRUTH}
+        sme = star(model, start, wave)
+        sme.spec, sme.uncs = observed, np.full(len(wave), 1.0 / snr)
+        sme = solve(sme, list(TRUTH))
+        fit = {name: float(getattr(sme, name)) for name in TRUTH}
+        names = list(sme.fitresults.parameters)
+        errors = np.sqrt(np.diag(np.asarray(sme.fitresults.covariance)))
+        error = {name: float(errors[names.index(name)]) for name in TRUTH}
+        path = Path(folder) / "sme_pinn_atmo_demo.png"
+        _plot(path, wave, observed, np.asarray(sme.synth[0]), fit, model)
+    return DemoResult(TRUTH, start, fit, error, path)
+
+
+def format_result(result: DemoResult) -> str:
+    """The result as a table for people."""
+    rows = [f"{'':6}{'truth':>10}{'start':>10}{'fit':>10}{'error':>9}"]
+    for name, digits in (("teff", 1), ("logg", 3), ("monh", 3)):
+        rows.append(
+            f"{name:6}{result.truth[name]:10.{digits}f}{result.start[name]:10.{digits}f}"
+            f"{result.fit[name]:10.{digits}f}{result.error[name]:9.{digits}f}"
+        )
+    return "\n".join(rows)
+
+
+@contextlib.contextmanager
+def _quiet_pysme() -> Any:
+    """PySME reports every step; here only its warnings pass."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _plot(
+    path: Path, wave: np.ndarray, observed: np.ndarray, fitted: np.ndarray, fit: dict[str, float], model: str
+) -> None:
+    from matplotlib.figure import Figure
+
+    from .emulator import Emulator
+
+    atm = Emulator.load(model).predict(teff=fit["teff"], logg=fit["logg"], m_h=fit["monh"], vturb=1.0)
+    figure = Figure(figsize=(9, 8), layout="constrained")
+    grid = figure.add_gridspec(3, 2, height_ratios=(2.2, 0.9, 2))
+    top = figure.add_subplot(grid[0, :])
+    top.plot(wave, observed, color="0.6", lw=0.8, label="synthetic Sun with noise")
+    top.plot(wave, fitted, color="C3", lw=1.0, label="PySME fit on the PINN")
+    top.set(ylabel="normalised flux", ylim=(0, 1.15), xlim=(wave[0], wave[-1]))
+    top.legend(loc="lower right", ncols=2)
+    top.set_title(f"{model}: Teff {fit['teff']:.0f} K, log g {fit['logg']:.2f}, [M/H] {fit['monh']:+.2f}")
+    low = figure.add_subplot(grid[1, :], sharex=top)
+    low.plot(wave, 100 * (observed - fitted), color="0.4", lw=0.6)
+    low.axhline(0, color="C3", lw=0.8)
+    low.set(xlabel="wavelength in air [Å]", ylabel="residual [%]")
+    for j, (values, name) in enumerate(
+        ((atm.temperature / 1e3, "temperature [10$^3$ K]"), (atm.gas_pressure, "gas pressure [dyn cm$^{-2}$]"))
+    ):
+        axis = figure.add_subplot(grid[2, j])
+        axis.semilogx(atm.tau_ross, values, color="C0")
+        axis.set(xlabel="Rosseland optical depth", ylabel=name)
+        if j:
+            axis.set_yscale("log")
+        axis.grid(alpha=0.3)
+    temporary = path.with_name(f".{path.name}.part")
+    figure.savefig(temporary, dpi=150, format="png")
+    temporary.replace(path)
