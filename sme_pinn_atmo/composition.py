@@ -23,6 +23,7 @@ _WEIGHTS = {
 
 #: log10 number relative to hydrogen at 12. asplund2009: Asplund et al. 2009, ARA&A 47, 481, Table 1
 #: (photosphere; He, Ne, Ar indirect). grevesse1998: Grevesse & Sauval 1998, SSRv 85, 161, Table 1.
+#: anders1989: Anders & Grevesse 1989, GeCoA 53, 197, Table 2 (photosphere), as in the Kurucz (1993) models.
 SOLAR_SCALES = {
     "asplund2009": {
         "H": 12.0, "He": 10.93, "C": 8.43, "N": 7.83, "O": 8.69, "Ne": 7.93, "Na": 6.24, "Mg": 7.60, "Al": 6.45,
@@ -31,6 +32,10 @@ SOLAR_SCALES = {
     "grevesse1998": {
         "H": 12.0, "He": 10.93, "C": 8.52, "N": 7.92, "O": 8.83, "Ne": 8.08, "Na": 6.33, "Mg": 7.58, "Al": 6.47,
         "Si": 7.55, "S": 7.33, "Ar": 6.40, "Ca": 6.36, "Ti": 5.02, "Cr": 5.67, "Mn": 5.39, "Fe": 7.50, "Ni": 6.25,
+    },
+    "anders1989": {
+        "H": 12.0, "He": 10.99, "C": 8.56, "N": 8.05, "O": 8.93, "Ne": 8.09, "Na": 6.33, "Mg": 7.58, "Al": 6.47,
+        "Si": 7.55, "S": 7.21, "Ar": 6.56, "Ca": 6.36, "Ti": 4.99, "Cr": 5.67, "Mn": 5.39, "Fe": 7.67, "Ni": 6.25,
     },
 }  # fmt: skip
 
