@@ -71,3 +71,68 @@ def demo(model: str, folder: Path, seed: int) -> None:
         raise click.ClickException(str(error)) from None
     click.echo(demonstration.format_result(result))
     click.echo(f"plot: {result.plot}")
+
+
+@main.command()
+@click.argument("model")
+@click.argument("data", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--family", help="Score only models whose column `family` has this value.")
+@click.option("--heldout", is_flag=True, help="Score only the rows that the model's card records as held out.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def evaluate(model: str, data: Path, family: str | None, heldout: bool, as_json: bool) -> None:
+    """Score a model on computed structures: median and 95th percentile of the errors in per cent.
+
+    Example: sme-pinn-atmo evaluate atlas9 atlas9.npz --family ODFNEW
+    """
+    import json
+
+    import numpy as np
+
+    from .emulator import Emulator
+    from .grids import read
+    from .validation.scores import format_scores, score
+
+    try:
+        emulator, truth = Emulator.load(model), read(data)
+        rows = np.ones(len(truth), bool)
+        if family is not None:
+            rows &= truth.column("family") == family
+        if heldout:
+            recorded = emulator.card.get("heldout", {}).get("rows", {}).values()
+            kept = np.concatenate([r["rows"] for r in recorded if r["file"] == data.name] or [[]])
+            rows &= np.isin(np.arange(len(truth)), kept)
+        if not rows.any():
+            raise click.ClickException(f"no model of {data} is asked for")
+        scores = score(emulator, truth.select(rows))
+    except (ValueError, KeyError) as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(json.dumps(scores, indent=1))
+    else:
+        click.echo(f"{int(rows.sum())} models, {scores['outside']} outside the domain; median/p95 error in per cent")
+        click.echo(format_scores(scores))
+
+
+@main.group()
+def validate() -> None:
+    """Compare structures and spectra with computed models and with the observed Sun."""
+
+
+@validate.command()
+@click.option("--model", default="atlas12", show_default=True, help="Model to validate.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="validation_report",
+              show_default=True, help="Folder for tables and plots; synthetic spectra are kept in it.")  # fmt: skip
+@click.option("--window", "windows", type=(float, float), multiple=True, help="Window [A] to use.")
+def solar(model: str, out: Path, windows: tuple[tuple[float, float], ...]) -> None:
+    """The solar spectrum from the PINN and from computed models against the KPNO atlas.
+
+    Needs SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate solar --window 6140 6180 --window 6400 6440
+    """
+    from .validation import solar as sun
+
+    try:
+        result = sun.run(out, model=model, windows=windows or sun.WINDOWS)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(sun.format_rows(result.rows))
+    click.echo(f"table: {result.table}\nplot: {result.plot}")

@@ -1,0 +1,222 @@
+"""Synthetic spectra from fixed atmospheres in PySME, and what makes them comparable with an observed atlas."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import constants
+from scipy.ndimage import gaussian_filter1d
+from scipy.optimize import least_squares
+
+from ..composition import mean_atomic_mass
+from ..emulator import write_atomically
+from ..grids import COLUMNS, Structures
+from ..physics import BOLTZMANN
+from ..structure import ModelAtmosphere
+
+__all__ = ["Atlas", "DataMissingError", "Fit", "Layers", "data_file", "fit_to_atlas", "layers_of", "read_atlas",
+           "read_lines", "synthesise"]  # fmt: skip
+
+Array = NDArray[np.float64]
+
+#: Step of synthetic spectra [A]: four points a thermal width of iron in the Sun.
+STEP = 0.01
+
+#: Lines up to this far outside a window [A] are kept; further ones only if they are strong.
+_MARGIN = 8.0
+
+_C = constants.c / 1e3  # km/s
+
+
+class DataMissingError(FileNotFoundError):
+    """A file that a validation needs is not there; says where it is published and how to name it."""
+
+
+def data_file(name: str, published: str) -> Path:
+    """A file below `SME_PINN_ATMO_DATA`.
+
+    Raises
+    ------
+    DataMissingError : the variable is not set, or there is no such file
+    """
+    folder = os.environ.get("SME_PINN_ATMO_DATA")
+    if folder is None:
+        raise DataMissingError(f"set SME_PINN_ATMO_DATA to the folder that holds {name} ({published})")
+    if not (Path(folder) / name).is_file():
+        raise DataMissingError(f"{Path(folder) / name} is missing; it is published as: {published}")
+    return Path(folder) / name
+
+
+@dataclass(frozen=True)
+class Layers:
+    """An atmosphere as a synthesis code takes it, outermost layer first, all (n_depth,).
+
+    rhox [g cm-2], tau_ross, temperature [K], electron_density, atom_density [cm-3], density [g cm-3]
+    """
+
+    teff: float
+    logg: float
+    m_h: float
+    rhox: Array
+    tau_ross: Array
+    temperature: Array
+    electron_density: Array
+    atom_density: Array
+    density: Array
+
+
+def layers_of(source: ModelAtmosphere | Structures, row: int = 0, solar_scale: str = "asplund2009") -> Layers:
+    """Layers of one star of an emulator's prediction or of a set of computed structures."""
+    if isinstance(source, ModelAtmosphere):
+        get = {k: float(v) for k, v in source.labels.items()}
+        return Layers(
+            get["teff"], get["logg"], get["m_h"], source.rhox, source.tau_ross, source.temperature,
+            source.electron_density, source.atom_density, source.density,
+        )  # fmt: skip
+    n = int(source.n_depth[row])
+    p = {c: source.profiles[row, :n, j] for j, c in enumerate(COLUMNS)}
+    atoms = p["P"] / (BOLTZMANN * p["T"]) - p["XNE"]
+    get = {k: float(v[row]) for k, v in source.labels.items()}
+    mass = float(mean_atomic_mass(get["m_h"], get.get("alpha_m", 0.0), solar_scale))
+    return Layers(
+        get["teff"], get["logg"], get["m_h"], p["RHOX"], 10.0 ** source.log_tau_ross[row, :n], p["T"], p["XNE"],
+        atoms, atoms * mass,
+    )  # fmt: skip
+
+
+def read_lines(path: Path) -> Any:
+    """A VALD short-format line list as PySME reads it."""
+    from pysme.linelist.vald import ValdFile
+
+    try:
+        return ValdFile(str(path))
+    except Exception as error:  # PySME raises many kinds for a malformed file
+        raise ValueError(f"{path} is not a VALD line list that PySME reads: {error}") from None
+
+
+def synthesise(
+    layers: Layers, lines: Any, window: tuple[float, float], *, vmic: float, pattern: str = "asplund2009",
+    cache: Path | None = None,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Wavelengths in air [A] and continuum-normalised flux of PySME in a window, without any broadening.
+
+    The line list is cut to the window and 8 A around it, but for lines stronger than 70 % of the continuum in
+    the Sun, which are kept within 60 A. With `cache`, a folder, the spectrum is kept there under a name made
+    from all that it depends on.
+    """
+    import pysme
+    from pysme.abund import Abund
+    from pysme.atmosphere.atmosphere import Atmosphere
+    from pysme.sme import SME_Structure
+    from pysme.synthesize import synthesize_spectrum
+
+    low, high = window
+    centre = np.asarray(lines["wlcent"], dtype=float)
+    near = (centre > low - _MARGIN) & (centre < high + _MARGIN)
+    if "depth" in lines.columns:
+        near |= (np.asarray(lines["depth"], dtype=float) > 0.7) & (centre > low - 60) & (centre < high + 60)
+    used = lines[near]
+    wave = np.arange(low, high + STEP / 2, STEP)
+    key = hashlib.sha256()
+    for value in (*(getattr(layers, f) for f in Layers.__dataclass_fields__), centre[near], used["gflog"],
+                  used["excit"], used["gamvw"], wave, vmic):  # fmt: skip
+        key.update(np.ascontiguousarray(np.asarray(value, dtype=float)).tobytes())
+    key.update(f"{pysme.__version__} {pattern}".encode())
+    kept = None if cache is None else cache / f"{key.hexdigest()[:24]}.npy"
+    if kept is not None and kept.is_file():
+        return wave, np.load(kept)
+    sme = SME_Structure()
+    sme.teff, sme.logg, sme.monh, sme.vmic = layers.teff, layers.logg, layers.m_h, vmic
+    sme.vmac = sme.vsini = 0.0
+    sme.ipres = 0
+    sme.abund = Abund(monh=layers.m_h, pattern=pattern)
+    sme.linelist = used
+    sme.wave = wave
+    sme.vrad_flag = sme.cscale_flag = "none"
+    sme.atmo = Atmosphere(
+        teff=layers.teff, logg=layers.logg, vturb=vmic, lonh=0.0, method="embedded", source="", geom="PP", radius=1.0,
+        wlstd=5000.0, opflag=[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 0, 1, 0, 0, 0], depth="RHOX",
+        interp="TAU", rhox=layers.rhox, tau=layers.tau_ross, temp=layers.temperature, rho=layers.density,
+        xna=layers.atom_density, xne=layers.electron_density, monh=layers.m_h,
+        abund=sme.abund.get_pattern("H=12"), abund_format="H=12",
+    )  # fmt: skip
+    flux = np.asarray(synthesize_spectrum(sme).synth[0], dtype=float)
+    if not np.isfinite(flux).all():
+        raise FloatingPointError(f"PySME gave a flux that is not finite between {low:g} and {high:g} A")
+    if kept is not None:
+        buffer = io.BytesIO()
+        np.save(buffer, flux)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, buffer.getvalue())
+    return wave, flux
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """An observed, continuum-normalised spectrum: wavelengths in air [A] and flux."""
+
+    wave: Array
+    flux: Array
+    name: str
+
+    def window(self, low: float, high: float, mask: Mapping[str, tuple[float, float]]) -> tuple[Array, Array]:
+        """Wavelengths and flux between low and high, without the masked ranges."""
+        if low < self.wave[0] or high > self.wave[-1]:
+            raise ValueError(
+                f"window {low:g}-{high:g} A leaves the atlas {self.name} ({self.wave[0]:.1f}-{self.wave[-1]:.1f} A)"
+            )
+        keep = (self.wave >= low) & (self.wave <= high)
+        for start, end in mask.values():
+            keep &= (self.wave < start) | (self.wave > end)
+        return self.wave[keep], self.flux[keep]
+
+
+def read_atlas(path: Path) -> Atlas:
+    """An atlas from an `.npz` file with `wave_air` [A], `flux` and `flux_scale`."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            flux = file["flux"].astype(float) * float(file["flux_scale"])
+            return Atlas(file["wave_air"].astype(float), flux, path.stem)
+    except (KeyError, OSError, ValueError) as error:
+        raise ValueError(f"{path} is not an atlas with wave_air, flux and flux_scale: {error}") from None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Velocity [km/s], Gaussian broadening [km/s], continuum level and slope over the window, and the fitted flux."""
+
+    velocity: float
+    broadening: float
+    level: float
+    slope: float
+    flux: Array
+
+
+def fit_to_atlas(wave: Array, flux: Array, observed_wave: Array, observed: Array) -> Fit:
+    """Least squares of one velocity, one Gaussian broadening and one linear continuum on a window of the atlas."""
+    middle, half = 0.5 * (wave[0] + wave[-1]), 0.5 * (wave[-1] - wave[0])
+
+    def model(p: Array) -> Array:
+        smooth = broaden(wave, flux, p[1])
+        shifted = np.interp(observed_wave / (1 + p[0] / _C), wave, smooth)
+        return np.asarray(shifted * (p[2] + p[3] * (observed_wave - middle) / half))
+
+    start = np.array([0.4, 2.0, 1.0, 0.0])
+    bounds = ([-5, 0.3, 0.8, -0.2], [5, 8, 1.2, 0.2])
+    result = least_squares(lambda p: model(p) - observed, start, bounds=bounds, x_scale=[0.1, 0.3, 0.01, 0.01])
+    velocity, broadening, level, slope = map(float, result.x)
+    return Fit(velocity, broadening, level, slope, model(result.x))
+
+
+def broaden(wave: Array, flux: Array, sigma: float) -> Array:
+    """Convolution with a Gaussian of sigma [km/s] on an even grid of wavelengths."""
+    step = (wave[1] - wave[0]) / wave[len(wave) // 2] * _C
+    return np.asarray(gaussian_filter1d(flux, sigma / step, mode="nearest"))
