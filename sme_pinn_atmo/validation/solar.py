@@ -152,7 +152,7 @@ def _plot(path: Path, windows: Any, observed: Any, fits: Any, spectra: Any, mode
         column[0].plot(wave, fits[w, pinn].flux, color="C3", lw=0.9, ls="--", label=pinn)
         grid, reference = spectra[w, truth]
         sigma = fits[w, truth].broadening
-        for name, colour in ((pinn, "C3"), ("ATLAS9", "C1"), ("MARCS", "C2")):
+        for name, colour in (("MARCS", "C2"), ("ATLAS9", "C1"), (pinn, "C3")):
             difference = broaden(grid, spectra[w, name][1], sigma) - broaden(grid, reference, sigma)
             column[1].plot(grid, 100 * difference, color=colour, lw=0.8, label=f"{name} − {truth}")
         for name, colour in ((truth, "C0"), (pinn, "C3")):
@@ -162,8 +162,8 @@ def _plot(path: Path, windows: Any, observed: Any, fits: Any, spectra: Any, mode
     axes[0, 0].set_ylabel("normalised flux")
     axes[1, 0].set_ylabel("difference [%]")
     axes[2, 0].set_ylabel("residual [%]")
-    for axis in axes[:, 0]:
-        axis.legend(loc="lower left", fontsize=8)
+    for axis, place in zip(axes[:, 0], ("lower left", "upper left", "upper left"), strict=True):
+        axis.legend(loc=place, fontsize=8)
     temporary = path.with_name(f".{path.name}.part")
     figure.savefig(temporary, dpi=130, format="png")
     temporary.replace(path)

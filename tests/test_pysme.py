@@ -1,0 +1,211 @@
+"""PinnAtmosphereGrid in real PySME, unmodified on disk."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pysme", reason="PySME is not installed")
+
+from pysme.abund import Abund
+from pysme.atmosphere.atmosphere import Atmosphere, AtmosphereGrid
+from pysme.sme import SME_Structure
+from pysme.solve import SME_Solver, solve
+from pysme.synthesize import Synthesizer, synthesize_spectrum
+
+from sme_pinn_atmo import DomainError, PinnAtmosphereGrid
+from sme_pinn_atmo.demo import line_list
+from sme_pinn_atmo.pysme import OutsideDomainError, register, star_labels
+
+WAVE = np.arange(6160.0, 6167.0, 0.05)
+
+
+@pytest.fixture(scope="module")
+def grid() -> PinnAtmosphereGrid:
+    return PinnAtmosphereGrid("atlas12")
+
+
+def star(source: Any, **labels: float) -> SME_Structure:
+    sme = SME_Structure()
+    lines = line_list()
+    centre = np.asarray(lines["wlcent"])
+    sme.linelist = lines[(centre > 6155) & (centre < 6172)]
+    sme.teff, sme.logg, sme.monh, sme.vmic = 5777.0, 4.44, 0.0, 1.0
+    sme.abund = Abund(monh=0.0, pattern="asplund2009")
+    sme.vsini, sme.vmac = 2.0, 0.0
+    sme.wave = WAVE
+    sme.vrad_flag = sme.cscale_flag = "none"
+    sme.atmo.source, sme.atmo.method = source, "grid"
+    for name, value in labels.items():
+        setattr(sme, name, value)
+    return sme
+
+
+def test_synthesis_twice_on_the_same_object(grid: PinnAtmosphereGrid) -> None:
+    sme = star(grid)
+    first = np.array(synthesize_spectrum(sme).synth[0])
+    again = synthesize_spectrum(sme)
+    np.testing.assert_array_equal(first, again.synth[0])
+    assert again.atmo.source is grid
+    assert first.min() < 0.6 < 0.97 < first.max()
+
+
+def test_two_segments(grid: PinnAtmosphereGrid) -> None:
+    sme = star(grid)
+    sme.wave = [WAVE[:60], WAVE[80:]]
+    synth = synthesize_spectrum(sme).synth
+    whole = synthesize_spectrum(star(grid)).synth[0]
+    np.testing.assert_allclose(synth[0], whole[:60], atol=2e-3)
+    np.testing.assert_allclose(synth[1], whole[80:], atol=2e-3)
+
+
+def test_the_atmosphere_is_the_emulators(grid: PinnAtmosphereGrid) -> None:
+    atmo = Synthesizer().get_atmosphere(star(grid, teff=6100.0, vmic=1.5)).atmo
+    expected = grid.emulator.predict(**star_labels(star(grid, teff=6100.0, vmic=1.5), grid))
+    np.testing.assert_array_equal(atmo.temp, expected.temperature)
+    np.testing.assert_array_equal(atmo.xne, expected.electron_density)
+    np.testing.assert_array_equal(atmo.rhox, expected.rhox)
+    np.testing.assert_allclose(atmo.rho, expected.density)
+    assert (atmo.geom, atmo.depth, atmo.wlstd, len(atmo.opflag)) == ("PP", "RHOX", 5000.0, 20)
+    assert "atlas12" in atmo.citation_info
+
+
+@pytest.mark.parametrize("parameters", [["teff", "logg", "monh"], ["teff", "vmic", "abund Mg"]])
+def test_solve_recovers_the_labels(grid: PinnAtmosphereGrid, parameters: list[str]) -> None:
+    truth = synthesize_spectrum(star(grid))
+    sme = star(grid, teff=5900.0, **({"logg": 4.2, "monh": -0.1} if "logg" in parameters else {"vmic": 1.2}))
+    sme.spec, sme.uncs = np.array(truth.synth[0]), np.full(len(WAVE), 0.01)
+    sme = solve(sme, parameters)
+    assert abs(sme.teff - 5777.0) < 1.0
+    assert sme.atmo.source is grid
+    if "logg" in parameters:
+        assert abs(sme.logg - 4.44) < 0.005
+
+
+def test_bounds_are_the_domains(grid: PinnAtmosphereGrid) -> None:
+    solver = SME_Solver()
+    solver.parameter_names = ["teff", "vsini", "logg", "monh", "vmic"]
+    sme = star(grid)
+    bounds = solver.get_bounds(sme)
+    domain = grid.emulator.domain
+    for j, name in ((0, "teff"), (2, "logg"), (3, "m_h"), (4, "vturb")):
+        k = domain.labels.index(name)
+        assert tuple(bounds[:, j]) == pytest.approx((domain.lower[k], domain.upper[k]))
+    assert sme.atmo.source is grid
+
+
+def test_a_star_outside_is_named_and_left_as_it_was(grid: PinnAtmosphereGrid) -> None:
+    sme = star(grid, teff=9000.0, logg=0.1)
+    with pytest.raises(OutsideDomainError, match="logg"):
+        synthesize_spectrum(sme)
+    assert sme.atmo.source is grid
+    assert (sme.teff, sme.logg) == (9000.0, 0.1)
+    sme.spec, sme.uncs = np.ones(len(WAVE)), np.full(len(WAVE), 0.01)
+    with pytest.raises(OutsideDomainError, match="starts outside"):
+        solve(sme, ["teff", "logg"])
+    assert sme.atmo.source is grid
+
+
+def test_copies_and_pickles(grid: PinnAtmosphereGrid) -> None:
+    for other in (copy.copy(grid), copy.deepcopy(grid), pickle.loads(pickle.dumps(grid))):
+        assert isinstance(other, PinnAtmosphereGrid)
+        assert str(other) == str(grid)
+        np.testing.assert_array_equal(other.teff, grid.teff)
+    assert len(pickle.dumps(grid)) < 1000
+    sme = copy.deepcopy(star(grid))
+    np.testing.assert_array_equal(synthesize_spectrum(sme).synth[0], synthesize_spectrum(star(grid)).synth[0])
+
+
+def test_save_load_and_go_on(tmp_path: Path) -> None:
+    grid = PinnAtmosphereGrid("atlas12", vturb=1.0, follow_abundances=False)
+    sme = synthesize_spectrum(star(grid))
+    flux = np.array(sme.synth[0])
+    sme.save(str(tmp_path / "star.sme"))
+    assert sme.atmo.source is grid
+    loaded = SME_Structure.load(str(tmp_path / "star.sme"))
+    np.testing.assert_allclose(synthesize_spectrum(loaded).synth[0], flux, rtol=1e-12)
+    assert loaded.atmo.source.options == grid.options
+    loaded.spec, loaded.uncs = flux, np.full(len(WAVE), 0.01)
+    loaded.teff += 50
+    assert abs(solve(loaded, ["teff"]).teff - 5777.0) < 0.5
+
+
+def test_another_process_makes_the_same_grid(grid: PinnAtmosphereGrid, tmp_path: Path) -> None:
+    (tmp_path / "grid.pickle").write_bytes(pickle.dumps(grid))
+    code = "import pickle, sys; g = pickle.load(open(sys.argv[1], 'rb')); print(str(g), len(g), float(g.temp.sum()))"
+    command = [sys.executable, "-c", code, str(tmp_path / "grid.pickle")]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert out[-3:] == [str(grid), str(len(grid)), str(float(grid.temp.sum()))]
+
+
+def test_it_is_a_grid_to_pysme(grid: PinnAtmosphereGrid) -> None:
+    assert isinstance(grid, AtmosphereGrid)
+    assert len(grid) == len(grid.teff) > 100
+    node = grid[7]
+    assert isinstance(node, Atmosphere)
+    expected = grid.emulator.predict(teff=float(node.teff), logg=float(node.logg), m_h=float(node.monh))
+    np.testing.assert_allclose(node.temp, expected.temperature, rtol=1e-6)
+
+
+def test_labels_follow_the_star(grid: PinnAtmosphereGrid) -> None:
+    sme = star(grid, vmic=1.7)
+    base = star_labels(sme, grid)
+    assert base == pytest.approx({"teff": 5777, "logg": 4.44, "m_h": 0.0, "alpha_m": 0.0, "vturb": 1.7}, abs=1e-9)
+    pattern = sme.abund.get_pattern("H=12")
+    alpha = {el: pattern[el] + 0.3 for el in ("O", "Ne", "Mg", "Si", "S", "Ar", "Ca", "Ti")}
+    sme.abund = Abund(monh=-0.5, pattern={**pattern, **alpha}, type="H=12")
+    sme.monh = -0.5
+    labels = star_labels(sme, grid)
+    assert labels["m_h"] == pytest.approx(-0.5)
+    assert labels["alpha_m"] == pytest.approx(0.3)
+    fixed = star_labels(sme, PinnAtmosphereGrid("atlas12", vturb=2.0, follow_abundances=False))
+    assert (fixed["alpha_m"], fixed["vturb"], fixed["m_h"]) == (0.0, 2.0, -0.5)
+
+
+def test_other_sources_are_left_as_they_were(grid: PinnAtmosphereGrid) -> None:
+    table = AtmosphereGrid(8, 80)
+    nodes = [(t, g, m) for t in (5500, 6000) for g in (4.0, 5.0) for m in (-0.5, 0.5)]
+    for i, (t, g, m) in enumerate(nodes):
+        a = grid.emulator.predict(teff=t, logg=g, m_h=m)
+        columns = {
+            "teff": t, "logg": g, "monh": m, "temp": a.temperature, "rhox": a.rhox, "tau": a.tau_ross,
+            "rho": a.density, "xna": a.atom_density, "xne": a.electron_density, "vturb": 1.0, "lonh": 0,
+            "radius": 1, "height": 0, "wlstd": 5000, "opflag": 1, "abund": 0,
+        }  # fmt: skip
+        for name, value in columns.items():
+            table[name][i] = value
+    hooked = Synthesizer().get_atmosphere(star(table)).atmo
+    plain = Synthesizer.get_atmosphere.__wrapped__(Synthesizer(), star(table)).atmo
+    assert not isinstance(plain.source, PinnAtmosphereGrid)
+    np.testing.assert_array_equal(hooked.temp, plain.temp)
+    embedded = star(table)
+    embedded.atmo = copy.deepcopy(plain)
+    embedded.atmo.method = "embedded"
+    before = np.array(synthesize_spectrum(embedded).synth[0])
+    synthesize_spectrum(star(grid))
+    np.testing.assert_array_equal(before, synthesize_spectrum(embedded).synth[0])
+
+
+def test_the_hook_is_applied_once_and_checks_what_it_replaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Synthesizer.get_atmosphere
+    register()
+    assert Synthesizer.get_atmosphere is first
+
+    def another(self: Any, sme: Any, extra: Any) -> None: ...
+
+    monkeypatch.setattr(SME_Solver, "get_bounds", another)
+    with pytest.raises(RuntimeError, match=r"PySME .*get_bounds"):
+        register()
+
+
+@pytest.mark.parametrize(("options", "error"), [({"model": "atlas99"}, ValueError), ({"vturb": 99.0}, DomainError)])
+def test_bad_options(options: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        PinnAtmosphereGrid(**options)
