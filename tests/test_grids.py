@@ -162,7 +162,7 @@ def test_real_suns(name: str, layers: int, vturb: float) -> None:
     # T(tau = 2/3) is about Teff (2.4 % above in the blanketed Sun), and pressure is about g m.
     t = np.interp(np.log10(2 / 3), s.log_tau_ross[0], s.profiles[0, :, 1])
     assert abs(t / s.labels["teff"][0] - 1) < 0.03
-    np.testing.assert_allclose(s.profiles[0, :, 2], 10 ** s.labels["logg"][0] * s.profiles[0, :, 0], rtol=0.02)
+    np.testing.assert_allclose(s.profiles[0, :, 2], 10 ** s.labels["logg"][0] * s.profiles[0, :, 0], rtol=0.04)
 
 
 @needs_solar
