@@ -136,3 +136,20 @@ def solar(model: str, out: Path, windows: tuple[tuple[float, float], ...]) -> No
         raise click.ClickException(str(error)) from None
     click.echo(sun.format_rows(result.rows))
     click.echo(f"table: {result.table}\nplot: {result.plot}")
+
+
+@main.command("export-julia")
+@click.argument("model")
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+def export_julia(model: str, path: Path) -> None:
+    """Write a model for the Julia package in julia_bridge/.
+
+    Example: sme-pinn-atmo export-julia atlas12 julia_bridge/models/atlas12.pinn
+    """
+    from .emulator import Emulator
+    from .julia_export import export_julia as export
+
+    try:
+        export(Emulator.load(model), path)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from None

@@ -9,10 +9,15 @@ from numpy.typing import NDArray
 
 from .physics import ATOMIC_MASS
 
-__all__ = ["ALPHA_ELEMENTS", "SOLAR_SCALES", "mean_atomic_mass"]
+__all__ = ["ALPHA_ELEMENTS", "ATOMIC_NUMBER", "SOLAR_SCALES", "atomic_weight", "mean_atomic_mass"]
 
 #: Elements that alpha_m moves (Castelli & Kurucz 2003, IAU Symp. 210, A20; the same in the C3K models).
 ALPHA_ELEMENTS = ("O", "Ne", "Mg", "Si", "S", "Ar", "Ca", "Ti")
+
+ATOMIC_NUMBER = {
+    "H": 1, "He": 2, "C": 6, "N": 7, "O": 8, "Ne": 10, "Na": 11, "Mg": 12, "Al": 13, "Si": 14, "S": 16, "Ar": 18,
+    "Ca": 20, "Ti": 22, "Cr": 24, "Mn": 25, "Fe": 26, "Ni": 28,
+}  # fmt: skip
 
 #: Standard atomic weights [u] (IUPAC 2021, abridged) of the elements that carry the mass.
 _WEIGHTS = {
@@ -38,6 +43,11 @@ SOLAR_SCALES = {
         "Si": 7.55, "S": 7.21, "Ar": 6.56, "Ca": 6.36, "Ti": 4.99, "Cr": 5.67, "Mn": 5.39, "Fe": 7.67, "Ni": 6.25,
     },
 }  # fmt: skip
+
+
+def atomic_weight(element: str) -> float:
+    """Standard atomic weight [u] of an element of `SOLAR_SCALES`."""
+    return _WEIGHTS[element]
 
 
 def mean_atomic_mass(m_h: Any, alpha_m: Any = 0.0, solar_scale: str = "asplund2009") -> NDArray[np.float64]:

@@ -92,7 +92,7 @@ class HydrostaticNetwork(nn.Module):
         Counts gas pressure below a hundredth of m g, column mass that does not increase inwards, and pressure
         that does not where g > a.
         """
-        m, p, rest = self.integrals(torch.clamp(self.fields(x, corpus).double(), -40, 40))
+        m, p, rest = self.integrals(torch.clamp(self.fields(x, corpus).double(), -30, 30))
         low = torch.relu(0.01 - p / m)
         down_m = torch.relu(1e-3 - torch.diff(torch.log(torch.clamp_min(m, 1e-30))))
         scale = torch.abs(p[..., 1:].detach()) + 1e-3 * m[..., 1:].detach()
@@ -101,7 +101,8 @@ class HydrostaticNetwork(nn.Module):
 
     def forward(self, x: Tensor, corpus: Tensor | int = 0) -> Tensor:
         """Natural logarithms of `runtime.FIELDS` for labels x (..., n_label), double: (..., 7, n_depth)."""
-        q = self.fields(x, corpus).double()
+        # While training, a star may run off for some steps: no overflow, so that it can come back.
+        q = torch.clamp(self.fields(x, corpus).double(), -30, 30)
         ln_g = _LN10 * x[..., self._logg, None]
         ln_t = q[..., 0, :] + self._ln_grey + torch.log(x[..., self._teff, None])
         m, p, _ = self.integrals(q)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..composition import ALPHA_ELEMENTS, SOLAR_SCALES
+from ..composition import ALPHA_ELEMENTS, ATOMIC_NUMBER, SOLAR_SCALES
 from ..emulator import write_atomically
 from ..structure import ModelAtmosphere
 from .structures import COLUMNS, GridFileError, Structures
@@ -26,9 +26,6 @@ _SCALE = re.compile(r"ABUNDANCE\s+SCALE\s+(\S+)")
 _CHANGE = re.compile(r"ABUNDANCE\s+CHANGE(.*)$")
 _PAIR = re.compile(r"(\d+)\s*([-+]?\d+\.\d*)")
 _TITLE_VTURB = re.compile(r"VTURB\s*=?\s*(\d+(?:\.\d*)?)")
-
-_ATOMIC_NUMBER = {"C": 6, "N": 7, "O": 8, "Ne": 10, "Na": 11, "Mg": 12, "Al": 13, "Si": 14, "S": 16, "Ar": 18,
-                  "Ca": 20, "Ti": 22, "Cr": 24, "Mn": 25, "Fe": 26, "Ni": 28}  # fmt: skip
 
 
 def read_kurucz(path: str | Path) -> Structures:
@@ -130,7 +127,7 @@ def _composition(scale: float, change: dict[int, float]) -> tuple[float, float, 
     hydrogen = np.log10(change.get(1, 0.92))
     for name, solar in SOLAR_SCALES.items():
         # Kurucz writes log10(N / N_total) of the unscaled mixture.
-        off = {el: change[z] + 12.0 - hydrogen - solar[el] for el, z in _ATOMIC_NUMBER.items() if z in change}
+        off = {el: change[z] + 12.0 - hydrogen - solar[el] for el, z in ATOMIC_NUMBER.items() if z > 2 and z in change}
         alpha = [v for el, v in off.items() if el in ALPHA_ELEMENTS]
         other = [v for el, v in off.items() if el not in ALPHA_ELEMENTS]
         if not alpha or not other:
@@ -167,7 +164,8 @@ def write_kurucz(path: str | Path, atmosphere: ModelAtmosphere, title: str = "")
     hydrogen = 1 / (1 + helium)
     change = [
         f"{z:3d}{solar[el] - 12 + np.log10(hydrogen) + (get.get('alpha_m', 0.0) if el in ALPHA_ELEMENTS else 0):7.2f}"
-        for el, z in _ATOMIC_NUMBER.items()
+        for el, z in ATOMIC_NUMBER.items()
+        if z > 2
     ]
     vturb = get.get("vturb", 0.0) * 1e5
     out = [
