@@ -107,7 +107,8 @@ class HydrostaticNetwork(nn.Module):
         ln_t = q[..., 0, :] + self._ln_grey + torch.log(x[..., self._teff, None])
         m, p, _ = self.integrals(q)
         # An untrained network may be rough in depth, or push a above g for long: floors keep its loss finite.
-        m, p = torch.maximum(m, m[..., :1]), torch.maximum(p, 1e-3 * m.detach())
+        m = torch.maximum(m, m[..., :1])
+        p = torch.maximum(p, 1e-3 * m.detach())
         ln_p = torch.log(p) + ln_g
         ln_n = ln_p - ln_t - float(np.log(physics.BOLTZMANN))
         ln_f, ln_rest = nn.functional.logsigmoid(q[..., 3, :]), nn.functional.logsigmoid(-q[..., 3, :])
