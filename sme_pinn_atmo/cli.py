@@ -141,15 +141,21 @@ def solar(model: str, out: Path, windows: tuple[tuple[float, float], ...]) -> No
 @main.command("export-julia")
 @click.argument("model")
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
-def export_julia(model: str, path: Path) -> None:
+@click.option("--golden", type=click.Path(path_type=Path, dir_okay=False),
+              help="Also write labels, profiles and derivatives, to test the Julia package with.")  # fmt: skip
+def export_julia(model: str, path: Path, golden: Path | None) -> None:
     """Write a model for the Julia package in julia_bridge/.
 
     Example: sme-pinn-atmo export-julia atlas12 julia_bridge/models/atlas12.pinn
     """
     from .emulator import Emulator
     from .julia_export import export_julia as export
+    from .julia_export import write_golden
 
     try:
-        export(Emulator.load(model), path)
+        emulator = Emulator.load(model)
+        export(emulator, path)
+        if golden is not None:
+            write_golden(emulator, golden)
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from None

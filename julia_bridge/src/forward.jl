@@ -1,0 +1,42 @@
+# The network: labels -> features -> branch -> coefficients -> fields on the grid -> integrated structure.
+# The equations are those of sme_pinn_atmo/runtime.py.
+
+# Rows of `log_profiles`, natural logarithms.
+const FIELDS = ("temperature", "opacity", "radiative_acceleration", "electron_density", "rhox", "gas_pressure",
+                "atom_density")
+
+function _feature(name::String, labels::Vector{String}, x::AbstractVector)
+    j = findfirst(isequal(name), labels)
+    j === nothing || return x[j]
+    teff = x[findfirst(isequal("teff"), labels)]
+    name == "log_teff" && return log10(teff)
+    name == "theta" && return 5040 / teff
+    name == "log_g_teff4" && return x[findfirst(isequal("logg"), labels)] - 4 * log10(teff)
+    throw(ArgumentError("unknown feature $name"))
+end
+
+"""
+    log_profiles(model, x)
+
+Natural logarithms of `FIELDS` (n_depth, 7) on the model's grid, for labels `x` in the order of `model.labels`.
+"""
+function log_profiles(m::Model, x::AbstractVector{T}) where {T<:Real}
+    f = [_feature(name, m.labels, x) for name in m.features]
+    h = m.w_in * f + m.b_in
+    for (w, b) in zip(m.w, m.b)
+        z = w * h + b
+        h = h .+ z ./ (1 .+ exp.(-z))
+    end
+    c = m.w_out * h + m.b_out
+    n = size(m.basis[1], 2)
+    q = [m.basis[k] * c[(k-1)*n+1:k*n] .+ m.mean[:, k] for k in 1:4]
+    ln_g = log(10.0) * x[findfirst(isequal("logg"), m.labels)]
+    ln_t = q[1] .+ log(x[findfirst(isequal("teff"), m.labels)])
+    fraction = 1 ./ (1 .+ exp.(-q[4]))
+    dm = exp.(m.ln_tau) .* exp.(-q[2])           # dm / dln(tau)
+    dp = (1 .- exp.(q[3])) .* dm                 # dP / dln(tau) / g
+    ln_m = log.(dm[1] .+ m.integral * dm)
+    ln_p = log.(dp[1] .+ m.integral * dp) .+ ln_g
+    ln_n = ln_p .- ln_t .- log(m.boltzmann)
+    hcat(ln_t, q[2], q[3] .+ ln_g, ln_n .+ log.(fraction), ln_m, ln_p, ln_n .+ log1p.(-fraction))
+end

@@ -1,0 +1,82 @@
+using Test
+using LinearAlgebra
+include("duals.jl")
+include(joinpath("..", "src", "SMEPinnAtmo.jl"))
+using .SMEPinnAtmo
+const S = SMEPinnAtmo
+
+@testset "splines" begin
+    x = [0.0, 0.3, 0.7, 1.6, 2.0, 3.1]
+    cubic(t) = 1 - 2t + 0.5t^2 - 0.25t^3
+    integral(t) = t - t^2 + 0.5t^3 / 3 - 0.25t^4 / 4
+    t = collect(range(0, 3.1; length=23))
+    # A not-a-knot spline is exact for a cubic.
+    @test S.interpolation_matrix(x, t) * cubic.(x) ≈ cubic.(t) rtol = 1e-12
+    @test S.integration_matrix(x) * cubic.(x) ≈ integral.(x) atol = 1e-12
+end
+
+function read_golden(path)
+    open(path) do io
+        n, n_label, n_field, n_depth, n_tau = parse.(Int, split(readline(io)))
+        next(k...) = permutedims(reshape(ltoh.([read(io, Float64) for _ in 1:prod(k)]), reverse(k)...), length(k):-1:1)
+        tau = vec(next(n_tau))
+        stars = [(x=vec(next(n_label)), value=next(n_field, n_depth), jacobian=next(n_field, n_depth, n_label),
+                  there=next(n_field, n_tau)) for _ in 1:n]
+        tau, stars
+    end
+end
+
+golden = get(ENV, "SME_PINN_ATMO_GOLDEN", "")
+model = load_model(get(ENV, "SME_PINN_ATMO_MODEL", "atlas12"))
+
+@testset "forward pass and derivatives equal NumPy's" begin
+    isempty(golden) && error("set SME_PINN_ATMO_GOLDEN to a file that `sme-pinn-atmo export-julia ... --golden` wrote")
+    tau, stars = read_golden(golden)
+    for star in stars
+        @test maximum(abs.(S.log_profiles(model, star.x)' .- star.value)) < 1e-10
+        x = [Dual(star.x[j], Float64.(1:length(star.x) .== j)) for j in eachindex(star.x)]
+        d = S.log_profiles(model, x)
+        jacobian = [d[i, f].partials[j] for f in 1:7, i in 1:size(d, 1), j in eachindex(star.x)]
+        # teff in kelvin has small derivatives: compare per unit of each label's range.
+        range = reshape(model.upper .- model.lower, 1, 1, :)
+        @test maximum(abs.((jacobian .- star.jacobian) .* range)) < 1e-8 * max(1, maximum(abs.(star.jacobian .* range)))
+        p = pinn_atmosphere(; Teff=star.x[1], logg=star.x[2], m_H=star.x[3], alpha_m=star.x[4], vturb=star.x[5],
+                            model=model, tau=tau)
+        @test maximum(abs.(log.(p.temperature) .- star.there[1, :])) < 1e-10
+        @test maximum(abs.(log.(p.gas_pressure) .- star.there[6, :])) < 1e-10
+        @test p.tau_ross ≈ tau
+    end
+end
+
+@testset "bad labels" begin
+    for (label, value) in ((:Teff, 1e6), (:Teff, NaN), (:logg, 99), (:m_H, -9), (:vturb, -1))
+        labels = merge((Teff=5777.0, logg=4.44, m_H=0.0, vturb=1.0), NamedTuple{(label,)}((value,)))
+        @test_throws PinnDomainError pinn_atmosphere(; labels..., model=model)
+    end
+    e = try
+        pinn_atmosphere(Teff=1e6, logg=4.44, model=model)
+    catch e
+        sprint(showerror, e)
+    end
+    @test occursin("teff = 1.0e6", e) && occursin(string(model.upper[1]), e)
+    # No hot giants.
+    @test_throws PinnDomainError pinn_atmosphere(Teff=15000, logg=0.5, model=model)
+    @test_throws ArgumentError pinn_atmosphere(Teff=5777, logg=4.44, model=model, tau=[1.0, 0.5])
+    @test_throws ArgumentError load_model("atlas99")
+end
+
+@testset "damaged files" begin
+    path, io = mktemp()
+    close(io)
+    write(path, "something else")
+    @test_throws ArgumentError S.read_model(path)
+    whole = read(joinpath(@__DIR__, "..", "models", "atlas12.pinn"))
+    write(path, whole[1:end-100])
+    @test_throws ArgumentError S.read_model(path)
+    write(path, vcat(codeunits("sme_pinn_atmo 9"), whole[16:end]))
+    @test_throws ArgumentError S.read_model(path)
+end
+
+@testset "Korg" begin
+    include("korg_miniature.jl")
+end

@@ -1,0 +1,68 @@
+"""A model in the file format of the Julia package `SMEPinnAtmo` (`julia_bridge/`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .composition import ALPHA_ELEMENTS, ATOMIC_NUMBER, SOLAR_SCALES, atomic_weight
+from .emulator import Emulator, write_atomically
+from .physics import ATOMIC_MASS, BOLTZMANN
+
+__all__ = ["export_julia", "write_golden"]
+
+#: Order of the tensors in the file; `feature_scale` and the rest as `runtime.Network` names them.
+_TENSORS = ("feature_mean", "feature_scale", "w_in", "b_in", "w", "b", "w_out", "b_out", "basis", "mean", "ln_tau")
+
+
+def export_julia(emulator: Emulator, path: str | Path) -> None:
+    """Write header lines, `end`, then the tensors as little-endian Float64 in row-major order.
+
+    Header: one `key value ...` a line; `tensor NAME SIZE ...` announces each tensor, `element SYMBOL Z A W ALPHA`
+    an element of the solar mixture (log10 number with H = 12, atomic weight [u], 1 if alpha_m moves it).
+    """
+    domain, card = emulator.domain, emulator.card
+    tensors = {name: np.ascontiguousarray(emulator.network.tensors[name], dtype="<f8") for name in _TENSORS}
+    lines = [
+        "sme_pinn_atmo 1",
+        f"name {emulator.name}",
+        f"sha256 {card['sha256']}",
+        f"boltzmann {BOLTZMANN!r}",
+        f"atomic_mass {ATOMIC_MASS!r}",
+        "labels " + " ".join(domain.labels),
+        "features " + " ".join(emulator.network.features),
+        "lower " + " ".join(map(repr, domain.lower)),
+        "upper " + " ".join(map(repr, domain.upper)),
+        "defaults " + " ".join(repr(float(domain.defaults.get(n, float("nan")))) for n in domain.labels),
+        "kiel_teff " + " ".join(map(repr, domain.kiel_teff)),
+        "kiel_logg_min " + " ".join(map(repr, domain.kiel_logg_min)),
+        "kiel_logg_max " + " ".join(map(repr, domain.kiel_logg_max)),
+        *(
+            f"element {el} {ATOMIC_NUMBER[el]} {eps!r} {atomic_weight(el)!r} {int(el in ALPHA_ELEMENTS)}"
+            for el, eps in SOLAR_SCALES[card["solar_scale"]].items()
+        ),
+        *(f"tensor {name} " + " ".join(map(str, value.shape)) for name, value in tensors.items()),
+        "end\n",
+    ]
+    data = "\n".join(lines).encode() + b"".join(value.tobytes() for value in tensors.values())
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, data)
+
+
+def write_golden(emulator: Emulator, path: str | Path, *, n: int = 24, n_tau: int = 37, seed: int = 0) -> None:
+    """Random labels over the domain, ln profiles, their Jacobian and ln profiles at other depths, to test Julia with.
+
+    A line `n n_label n_field n_depth n_tau`, then little-endian Float64: depths (n_tau,), and for each star labels
+    (n_label,), ln profiles (n_field, n_depth), Jacobian (n_field, n_depth, n_label), ln profiles (n_field, n_tau).
+    """
+    x = emulator.domain.sample(n, seed)
+    ends = emulator.tau_ross[[0, -1]]
+    low, high = np.log(ends)
+    tau = np.exp(np.sort(np.random.default_rng(seed).uniform(low, high, n_tau)))
+    value, jacobian = emulator.network.log_jacobian(x)
+    there = emulator.network.log_profiles(x, tau)
+    head = f"{n} {x.shape[1]} {value.shape[1]} {value.shape[2]} {n_tau}\n".encode()
+    rows = [np.concatenate([x[i], value[i].ravel(), jacobian[i].ravel(), there[i].ravel()]) for i in range(n)]
+    write_atomically(Path(path), head + np.concatenate([tau, *rows]).astype("<f8").tobytes())
