@@ -154,14 +154,14 @@ def _julia() -> Any:
         from juliacall import Main
     except ModuleNotFoundError:
         raise KorgError("the Korg adapter needs juliacall: pip install 'sme-pinn-atmo[korg]'") from None
+    except ImportError:
+        raise KorgError("juliacall was imported with PYTHON_JULIACALL_INIT=no: Julia is not running") from None
     except Exception as error:  # juliacall raises many kinds where Julia cannot be started or installed
         raise KorgError(
             f"Julia does not start ({error}). juliacall installs it at its first use, which needs the network; or set "
             "PYTHON_JULIACALL_EXE and PYTHON_JULIACALL_PROJECT to a Julia >= 1.10 and a project with Korg 1.2, "
             "ForwardDiff, PythonCall and SMEPinnAtmo"
         ) from None
-    if not hasattr(Main, "seval"):
-        raise KorgError("juliacall was imported with PYTHON_JULIACALL_INIT=no: Julia is not running")
     try:
         Main.seval("using Korg, ForwardDiff, SMEPinnAtmo")
         Main.seval(_GLUE)
