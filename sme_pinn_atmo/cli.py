@@ -138,6 +138,28 @@ def solar(model: str, out: Path, windows: tuple[tuple[float, float], ...]) -> No
     click.echo(f"table: {result.table}\nplot: {result.plot}")
 
 
+@validate.command()
+@click.option("--model", required=True, help="A model whose card records held-out rows (see train --fold).")
+def interpolation(model: str) -> None:
+    """The PINN against PySME's own interpolation, on ODFNEW nodes taken out of both.
+
+    Needs SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate interpolation --model atlas9_heldout.safetensors
+    """
+    from .validation import interpolation as comparison
+    from .validation.scores import format_scores
+
+    try:
+        result = comparison.run(model)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{result.nodes} nodes; median/p95 error in per cent")
+    click.echo(f"PINN, {1e3 * result.pinn_seconds:.3f} ms an atmosphere\n{format_scores(result.pinn)}")
+    click.echo(
+        f"PySME interpolation, {1e3 * result.pysme_seconds:.1f} ms an atmosphere, {result.failed} failed\n"
+        f"{format_scores(result.pysme)}"
+    )
+
+
 @main.command("export-julia")
 @click.argument("model")
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
@@ -159,3 +181,77 @@ def export_julia(model: str, path: Path, golden: Path | None) -> None:
             write_golden(emulator, golden)
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from None
+
+
+@main.command()
+@click.option("--model", default="atlas12", show_default=True, help="Model to measure.")
+@click.option("--json", "path", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures to this file.")
+def benchmark(model: str, path: Path | None) -> None:
+    """Measure speed beside this machine's own rates and beside what one would use instead, in one run.
+
+    Example: OMP_NUM_THREADS=1 sme-pinn-atmo benchmark --json benchmark.json
+    """
+    import json
+
+    from . import benchmark as speed
+    from .emulator import write_atomically
+
+    try:
+        result = speed.run(model)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(speed.format_rows(result))
+    if path is not None:
+        write_atomically(path, (json.dumps(result, indent=1) + "\n").encode())
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def models(as_json: bool) -> None:
+    """The packaged models: labels, ranges, where they come from.
+
+    Example: sme-pinn-atmo models
+    """
+    import json
+
+    from .emulator import Emulator
+    from .emulator import models as known
+
+    loaded = {name: Emulator.load(path) for name, path in known().items()}
+    if as_json:
+        click.echo(json.dumps({name: dict(e.card) for name, e in loaded.items()}, indent=1))
+        return
+    for emulator in loaded.values():
+        click.echo(f"{emulator!r}\n    {emulator.card.get('description', '')}")
+
+
+@main.command()
+def doctor() -> None:
+    """Versions, models, and what of PySME, torch, juliacall is usable and how to get the rest.
+
+    Example: sme-pinn-atmo doctor
+    """
+    import importlib.metadata
+    import platform
+
+    from .emulator import Emulator
+    from .emulator import models as known
+
+    click.echo(f"sme_pinn_atmo {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    for name, path in known().items():
+        try:
+            Emulator.load(path).predict(teff=6000, logg=4.0)
+            click.echo(f"model {name}: works")
+        except ValueError as error:
+            click.echo(f"model {name}: {error}")
+    for package, purpose, remedy in (
+        ("numpy", "everything", "pip install numpy"),
+        ("pysme-astro", "PinnAtmosphereGrid, demo, validate", "pip install 'pysme-astro>=1.1,<1.3'"),
+        ("torch", "train", "pip install 'sme-pinn-atmo[train]'"),
+        ("juliacall", "sme_pinn_atmo.korg", "pip install 'sme-pinn-atmo[korg]'"),
+    ):
+        try:
+            version = importlib.metadata.version(package)
+            click.echo(f"{package} {version}: there ({purpose})")
+        except importlib.metadata.PackageNotFoundError:
+            click.echo(f"{package}: not installed; needed for {purpose}: {remedy}")

@@ -115,7 +115,8 @@ class Emulator:
         """
         x = self.domain.resolve(labels, on_outside)
         tau = self._depths(tau_ross)
-        return self._atmosphere(x, np.exp(self.network.log_profiles(x, tau)), tau)
+        profiles = self.network.log_profiles(x, tau)
+        return self._atmosphere(x, np.exp(profiles, out=profiles), tau)
 
     def jacobian(
         self, *, fields: Sequence[str] = ("temperature", "gas_pressure", "electron_density", "opacity"),

@@ -30,6 +30,9 @@ FIELDS = ("temperature", "opacity", "radiative_acceleration", "electron_density"
 
 _LN10 = np.log(10.0)
 
+#: Stars that go through the network at once: their intermediate arrays stay in the processor's cache.
+_BLOCK = 512
+
 
 def feature_functions(name: str, labels: Sequence[str]) -> tuple[Any, Any]:
     """Function f(x) -> (...,) and its gradient x -> (..., n_label) for a feature of the branch's input.
@@ -132,8 +135,15 @@ class Network:
 
         tau : (n_depth,) increasing Rosseland depths inside the grid's range; None for the grid itself.
         """
-        out, _ = self._fields(x, self._branch(x))
-        return out if tau is None else out @ self.depth_matrix(tau).T
+        if x.size <= _BLOCK * x.shape[-1]:
+            out, _ = self._fields(x, self._branch(x))
+            return out if tau is None else out @ self.depth_matrix(tau).T
+        flat = x.reshape(-1, x.shape[-1])
+        depths = len(self.ln_tau if tau is None else np.asarray(tau))
+        result = np.empty((len(flat), len(FIELDS), depths))
+        for start in range(0, len(flat), _BLOCK):
+            result[start : start + _BLOCK] = self.log_profiles(flat[start : start + _BLOCK], tau)
+        return result.reshape(*x.shape[:-1], *result.shape[1:])
 
     def depth_matrix(self, tau: Array) -> Array:
         """(n_tau, n_grid) cubic spline in ln tau from the model's grid to the depths `tau`."""

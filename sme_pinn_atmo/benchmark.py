@@ -1,0 +1,228 @@
+"""Speed: the emulator beside this machine's own rates and beside what a user would pick instead, in one run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import __version__
+from .emulator import Emulator
+
+__all__ = ["format_rows", "run"]
+
+Array = NDArray[np.float64]
+
+
+def measure(function: Callable[[], Any], *, seconds: float = 0.5, batches: int = 9) -> dict[str, float]:
+    """Median, best and spread (16th to 84th percentile) of the time of a call [s], after a warm-up."""
+    start = time.perf_counter()
+    calls = 0
+    while time.perf_counter() - start < 0.1 or calls < 2:
+        function()
+        calls += 1
+    number = max(1, int(seconds / batches / ((time.perf_counter() - start) / calls)))
+    times = []
+    for _ in range(batches):
+        start = time.perf_counter()
+        for _ in range(number):
+            function()
+        times.append((time.perf_counter() - start) / number)
+    low, median, high = np.percentile(times, [16, 50, 84])
+    return {"median": float(median), "best": float(min(times)), "low": float(low), "high": float(high)}
+
+
+def multiply_adds(emulator: Emulator) -> int:
+    """Multiply-adds of matrix products in one forward pass: branch, trunk and the two integrals."""
+    w = emulator.network.tensors
+    n_depth = len(emulator.tau_ross)
+    branch = w["w_in"].size + w["w"].size + w["w_out"].size
+    return int(branch + w["basis"].size + 2 * n_depth**2)
+
+
+def run(model: str = "atlas12", *, batch: int = 10_000) -> dict[str, Any]:
+    """All measurements, with machine and versions; rows that lack what they need say why."""
+    emulator = Emulator.load(model)
+    network, domain = emulator.network, emulator.domain
+    one: dict[str, Any] = {"teff": 5777.0, "logg": 4.44, "m_h": 0.0, "alpha_m": 0.0, "vturb": 1.0}
+    x = domain.resolve(one)
+    stars = domain.sample(batch, 0)
+    many: dict[str, Any] = {n: stars[:, j] for j, n in enumerate(domain.labels)}
+    fields = ("temperature", "opacity", "radiative_acceleration", "electron_density", "rhox", "gas_pressure")
+    operations = multiply_adds(emulator)
+
+    matrix_rate = _matrix_product_rate()
+    small_rate = _matrix_vector_rate(network.tensors["w"].shape[1])
+    rows: dict[str, Any] = {}
+    rows["predict, one star"] = measure(lambda: emulator.predict(**one))
+    rows["kernels, one star"] = measure(lambda: network.log_profiles(x))
+    rows["jacobian, one star"] = measure(lambda: emulator.jacobian(**one, fields=fields))
+    rows[f"predict, {batch} stars"] = measure(lambda: emulator.predict(**many), seconds=2.0, batches=5)
+    rows["load"] = measure(lambda: Emulator.load(model))
+    rows["import, beyond numpy and astropy.constants"] = _import_time()
+    sizes = {n: _per_star(emulator, n) for n in (1, 10, 100, 1000, 10_000, 100_000)}
+    depths = {n: _at_depths(emulator, one, n) for n in (10, 30, 100, 300, 1000)}
+    others: dict[str, Any] = {}
+    for name, function in (
+        ("PySME interpolation in a grid of ATLAS9 nodes", _pysme),
+        ("scipy RegularGridInterpolator", _regular_grid),
+        ("the paper's network in torch, [1024, 512, 256] at 80 depths", _paper_network),
+    ):
+        try:
+            others[name] = function(emulator)
+        except (ModuleNotFoundError, FileNotFoundError) as error:
+            others[name] = {"skipped": str(error)}
+    predict = rows["predict, one star"]["median"]
+    batch_time = rows[f"predict, {batch} stars"]["median"]
+    pysme = others["PySME interpolation in a grid of ATLAS9 nodes"].get("median")
+    return {
+        "command": f"sme-pinn-atmo benchmark --model {model}",
+        "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform(),
+                    "threads": os.environ.get("OMP_NUM_THREADS", "default")},
+        "versions": {"sme_pinn_atmo": __version__, "python": sys.version.split()[0], "numpy": np.__version__},
+        "model": {"name": model, "multiply_adds": operations, "weights": int(sum(
+            v.size for v in network.tensors.values()))},
+        "rates": {"matrix product [multiply-adds/s]": matrix_rate, "matrix times vector [multiply-adds/s]": small_rate},
+        "times [s]": rows,
+        "time per star against batch size [s]": sizes,
+        "time against depth points, one star [s]": depths,
+        "instead [s]": others,
+        "ratios": {
+            "kernels / floor of the same multiply-adds, matrix times vector":
+                rows["kernels, one star"]["median"] * small_rate / operations,
+            "jacobian / predict": rows["jacobian, one star"]["median"] / predict,
+            "batch: stars per second": batch / batch_time,
+            "batch: share of the matrix-product rate": batch * operations / batch_time / matrix_rate,
+            "PySME interpolation / predict": None if pysme is None else pysme / predict,
+        },
+    }  # fmt: skip
+
+
+def format_rows(result: dict[str, Any]) -> str:
+    """The result for people."""
+    machine = result["machine"]
+    out = [f"{machine['processor']}, {machine['cores']} cores, OMP_NUM_THREADS {machine['threads']}; "
+           f"numpy {result['versions']['numpy']}; model {result['model']['name']}: "
+           f"{result['model']['multiply_adds']} multiply-adds a star"]  # fmt: skip
+    for title in ("times [s]", "instead [s]"):
+        out += ["", f"{title[:-4]}: median (16th to 84th percentile)"]
+        for name, t in result[title].items():
+            text = t.get("skipped") or f"{_time(t['median'])} ({_time(t['low'])} to {_time(t['high'])})"
+            out.append(f"  {name:62} {text}")
+    out += ["", "ratios"]
+    out += [f"  {k:70} {'-' if v is None else f'{v:.4g}'}" for k, v in result["ratios"].items()]
+    for title in ("time per star against batch size [s]", "time against depth points, one star [s]"):
+        out += ["", title[:-4], "  " + ", ".join(f"{n}: {_time(t)}" for n, t in result[title].items())]
+    return "\n".join(out)
+
+
+def _time(seconds: float) -> str:
+    scale, unit = (1.0, "s") if seconds >= 1 else (1e-3, "ms") if seconds >= 1e-3 else (1e-6, "us")
+    return f"{seconds / scale:.3g} {unit}"
+
+
+def _processor() -> str:
+    try:
+        info = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _matrix_product_rate() -> float:
+    a, b = (np.random.default_rng(i).random((1024, 1024)) for i in (0, 1))
+    return 1024**3 / measure(lambda: a @ b)["median"]
+
+
+def _matrix_vector_rate(width: int) -> float:
+    """Rate of a chain of matrix-vector products of the branch's own size: the floor of one star."""
+    a = [np.random.default_rng(i).random((width, width)) / width for i in range(4)]
+
+    def chain() -> Array:
+        v = np.ones(width)
+        for m in a:
+            v = v @ m
+        return v
+
+    return 4 * width**2 / measure(chain)["median"]
+
+
+def _per_star(emulator: Emulator, n: int) -> float:
+    stars = emulator.domain.sample(n, 1)
+    labels: dict[str, Any] = {name: stars[:, j] for j, name in enumerate(emulator.domain.labels)}
+    return measure(lambda: emulator.predict(**labels), seconds=0.3, batches=3)["median"] / n
+
+
+def _at_depths(emulator: Emulator, one: dict[str, Any], n: int) -> float:
+    tau = np.geomspace(emulator.tau_ross[0], emulator.tau_ross[-1], n)
+    return measure(lambda: emulator.predict(**one, tau_ross=tau), seconds=0.2, batches=3)["median"]
+
+
+def _import_time() -> dict[str, float]:
+    def seconds(code: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return time.perf_counter() - start
+
+    base = "import numpy, astropy.constants"
+    seconds(base + ", sme_pinn_atmo")
+    times = [seconds(base + ", sme_pinn_atmo") - seconds(base) for _ in range(7)]
+    low, median, high = np.percentile(times, [16, 50, 84])
+    return {"median": float(median), "best": float(min(times)), "low": float(low), "high": float(high)}
+
+
+def _pysme(emulator: Emulator) -> dict[str, float]:
+    """PySME's own interpolation among the ODFNEW nodes at vturb 2 of `SME_PINN_ATMO_DATA`."""
+    from pysme.atmosphere.atmosphere import AtmosphereGrid
+    from pysme.atmosphere.interpolation import AtmosphereInterpolator
+
+    from .grids import read, write_pysme_grid
+    from .validation.spectrum import data_file
+
+    models = read(data_file("atlas9.npz", "ATLAS9 grids, kurucz.harvard.edu/grids"))
+    rows = (models.column("family") == "ODFNEW") & (models.labels["vturb"] == 2) & (models.n_depth == 72)
+    with tempfile.TemporaryDirectory() as folder:
+        write_pysme_grid(Path(folder) / "grid.npz", models.select(rows), solar_scale="grevesse1998")
+        grid = AtmosphereGrid.load(str(Path(folder) / "grid.npz"))
+    interpolator = AtmosphereInterpolator(depth="RHOX", interp="TAU", geom="PP")
+    return measure(lambda: interpolator.interp_atmo_grid(grid, 5777.0, 4.44, 0.1), seconds=2.0)
+
+
+def _regular_grid(emulator: Emulator) -> dict[str, float]:
+    """Linear interpolation on fixed depths in a regular grid of labels as fine as ATLAS grids around the Sun."""
+    from scipy.interpolate import RegularGridInterpolator
+
+    axes = (np.arange(5000.0, 6501.0, 250.0), np.arange(3.5, 5.01, 0.5), np.arange(-1.0, 0.51, 0.5))
+    teff, logg, m_h = np.meshgrid(*axes, indexing="ij")
+    atm = emulator.predict(teff=teff, logg=logg, m_h=m_h)
+    values = np.log(np.stack([atm.rhox, atm.temperature, atm.gas_pressure, atm.electron_density], axis=-1))
+    interpolator = RegularGridInterpolator(axes, values)
+    return measure(lambda: np.exp(interpolator([[5777.0, 4.44, 0.1]])))
+
+
+def _paper_network(emulator: Emulator) -> dict[str, float]:
+    """The paper's network with random weights: labels and depth encoded, concatenated, at each of 80 depths."""
+    import torch
+
+    torch.manual_seed(0)
+    layers: list[Any] = []
+    for n_in, n_out in ((512, 1024), (1024, 512), (512, 256)):
+        layers += [torch.nn.Linear(n_in, n_out), torch.nn.GELU()]
+    trunk = torch.nn.Sequential(*layers, torch.nn.Linear(256, 6))
+    label, depth = torch.nn.Linear(4, 256), torch.nn.Linear(1, 256)
+    labels, tau = torch.randn(1, 4), torch.linspace(-7, 2, 80)[:, None]
+
+    @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
+    def forward() -> Any:
+        return trunk(torch.cat([label(labels).expand(80, -1), depth(tau)], dim=-1))
+
+    return measure(forward)
