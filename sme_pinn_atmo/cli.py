@@ -160,6 +160,28 @@ def interpolation(model: str) -> None:
     )
 
 
+@validate.command()
+@click.option("--model", default="atlas12", show_default=True, help="Model to check.")
+@click.option("--stars", default=100_000, show_default=True, help="How many random labels of the domain.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the labels.")
+def physical(model: str, stars: int, seed: int) -> None:
+    """Count unphysical structures at random labels all over the domain; exit code 1 if there are any.
+
+    Example: sme-pinn-atmo validate physical --model atlas9
+    """
+    from .emulator import Emulator
+    from .validation.physical import CHECKS, violations
+
+    try:
+        counts, bad = violations(Emulator.load(model), stars, seed)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    for name, count in counts.items():
+        click.echo(f"{count:7d} of {stars}: {CHECKS[name]}")
+    if len(bad):
+        raise click.exceptions.Exit(1)
+
+
 @main.command("export-julia")
 @click.argument("model")
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))

@@ -1,7 +1,7 @@
 """PinnAtmosphereGrid: an atmosphere source for PySME, and what makes a running PySME accept it.
 
-PySME 1.x has no plug-in point for atmosphere sources, so three of its methods are wrapped when the first grid is
-made (see `register`): `Synthesizer.get_atmosphere`, `SME_Solver.get_bounds` and `Atmosphere._save`. Each looks at
+PySME 1.x has no plug-in point for atmosphere sources, so three of its methods are wrapped when this module is
+imported (see `register`): `Synthesizer.get_atmosphere`, `SME_Solver.get_bounds` and `Atmosphere._save`. Each looks at
 the atmosphere's source first, and leaves every source that is not a `PinnAtmosphereGrid` to PySME's own method.
 """
 
@@ -67,14 +67,12 @@ class PinnAtmosphereGrid(AtmosphereGrid):
     Raises
     ------
     ValueError : unknown model, or values of vturb or alpha_m outside its domain
-    RuntimeError : a PySME that does not look as this module expects
     """
 
     def __new__(
         cls, model: str = "atlas12", *, vturb: float | None = None, alpha_m: float | None = None,
         follow_abundances: bool = True,
     ) -> PinnAtmosphereGrid:  # fmt: skip
-        register()
         emulator = _emulator(str(model))
         for name, value in (("vturb", vturb), ("alpha_m", alpha_m)):
             if value is not None:
@@ -215,7 +213,7 @@ def _within_scale_error(alpha_m: float, bounds: tuple[float, float] | None) -> f
 
 
 def register() -> None:
-    """Wrap the three methods of PySME, once; called when a grid is made.
+    """Wrap the three methods of PySME, once.
 
     Raises
     ------
@@ -338,3 +336,7 @@ def _citation(emulator: Emulator) -> str:
         f"a hydrostatic neural network after Li, Jian, Ting & Green 2025 (arXiv:2507.06357), trained on "
         f"{'; '.join(references)}."
     )
+
+
+# At import, so that a star loaded from a file finds its grid by name.
+register()

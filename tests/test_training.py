@@ -144,3 +144,9 @@ def test_packaged_configurations_are_complete() -> None:
     assert {"atlas9", "atlas12"} <= set(configs())
     for name in configs():
         assert json.dumps(read_config(name))
+
+
+def test_the_configuration_in_the_docs_is_complete(tmp_path: Path) -> None:
+    page = Path(__file__).parents[1] / "docs" / "train.md"
+    (tmp_path / "docs.toml").write_text(page.read_text().split("```toml")[1].split("```")[0])
+    assert read_config(tmp_path / "docs.toml")["name"] == "my_model"
