@@ -182,6 +182,30 @@ def physical(model: str, stars: int, seed: int) -> None:
         raise click.exceptions.Exit(1)
 
 
+@validate.command()
+@click.option("--model", "models", multiple=True, required=True,
+              help="A model whose card records held-out nodes (see train --fold); may be given again.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="fits_report", show_default=True,
+              help="Folder for tables and plots; finished fits are kept in it.")  # fmt: skip
+@click.option("--part", "parts", multiple=True, help="mock, sun or smooth; all by default.")
+@click.option("--snr", type=float, multiple=True, default=(2000.0, 100.0), show_default=True,
+              help="Signal-to-noise ratio of the mock stars.")  # fmt: skip
+@click.option("--stars", type=click.IntRange(1), help="At most so many mock stars of each model.")
+def fits(models: tuple[str, ...], out: Path, parts: tuple[str, ...], snr: tuple[float, ...], stars: int | None) -> None:
+    """Fits in PySME with the PINN and with PySME's own interpolation: mock stars, the Sun, smoothness.
+
+    Needs SME_PINN_ATMO_DATA. Interrupted, it goes on where it was when the same command is given again.
+    Example: sme-pinn-atmo validate fits --model atlas9_fold1.safetensors
+    """
+    from .validation import fits as comparison
+
+    try:
+        table = comparison.main(models, out, parts=parts or comparison.PARTS, snr=snr, stars=stars)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(table.read_text(encoding="utf-8"))
+
+
 @main.command("export-julia")
 @click.argument("model")
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))

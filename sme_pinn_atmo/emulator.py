@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .labels import Domain
+from .labels import Domain, DomainError
 from .runtime import FIELDS, Network
 from .structure import ModelAtmosphere
 
@@ -109,13 +110,17 @@ class Emulator:
 
         Raises
         ------
-        DomainError : labels outside `domain`, or not finite
+        DomainError : labels outside `domain`, or not finite; or a star in a corner of the domain, without training
+            models near it, where the network's radiative acceleration leaves no positive gas pressure
         TypeError : labels that are missing, unknown or not numbers
         ValueError : shapes that do not broadcast, depths that do not increase or leave the model's range
         """
         x = self.domain.resolve(labels, on_outside)
         tau = self._depths(tau_ross)
-        profiles = self.network.log_profiles(x, tau)
+        with np.errstate(invalid="ignore"):
+            profiles = self.network.log_profiles(x, tau)
+        if on_outside != "nan":
+            self._check_physical(x, profiles)
         return self._atmosphere(x, np.exp(profiles, out=profiles), tau)
 
     def jacobian(
@@ -157,6 +162,14 @@ class Emulator:
         return HydrostaticNetwork.from_network(self.network)
 
     # ------------------------------------------------------------------ helpers
+
+    def _check_physical(self, x: NDArray[np.float64], profiles: NDArray[np.float64]) -> None:
+        """A few stars in 100,000, in corners without training models, get a gas pressure below zero."""
+        if math.isfinite(profiles.sum()):
+            return
+        bad = x.reshape(-1, x.shape[-1])[~np.isfinite(profiles).all(axis=(-2, -1)).reshape(-1)][0]
+        star = ", ".join(f"{n} = {v:g}" for n, v in zip(self.domain.labels, bad, strict=True))
+        raise DomainError(f"{self.name} has no physical structure at {star}: radiation exceeds gravity there")
 
     def _depths(self, tau_ross: Any) -> NDArray[np.float64] | None:
         if tau_ross is None:

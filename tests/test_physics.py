@@ -43,6 +43,6 @@ def test_mean_atomic_mass_of_the_sun():
     per_hydrogen = mean_atomic_mass(0.0) / physics.ATOMIC_MASS * (1 + 10**-1.07 + 10**-2.9)
     assert per_hydrogen == pytest.approx(1.008 / 0.7381, rel=2e-3)
     assert mean_atomic_mass(-4.0) < mean_atomic_mass(0.0) < mean_atomic_mass(0.5, 0.4)
-    with pytest.raises(ValueError, match="anders1989"):
-        mean_atomic_mass(0.0, 0.0, "anders1989")
+    with pytest.raises(ValueError, match="holweger2001"):
+        mean_atomic_mass(0.0, 0.0, "holweger2001")
     assert set(SOLAR_SCALES) == {"asplund2009", "grevesse1998"}
