@@ -46,7 +46,9 @@ _SUN_START = {"teff": 5600.0, "logg": 4.2, "monh": -0.15, "vmic": 1.3}
 _SUN_STEP, _SUN_SNR = 0.02, 200.0
 
 #: The line in Teff: three cells of the grid, off its nodes in the other labels.
-_LINE: dict[str, Any] = {"low": 5500.0, "high": 6250.0, "points": 400, "logg": 4.3, "monh": 0.1, "window": (6160.5, 6166.5)}
+_LINE: dict[str, Any] = {
+    "low": 5500.0, "high": 6250.0, "points": 400, "logg": 4.3, "monh": 0.1, "window": (6160.5, 6166.5),
+}  # fmt: skip
 
 _NAMES = {"pinn": "PINN", "pysme": "PySME interpolation"}
 
