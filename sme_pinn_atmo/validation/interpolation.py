@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..emulator import Emulator
 from ..grids import read, write_pysme_grid
 from ..physics import BOLTZMANN
-from .scores import predict_like, score_profiles
+from .scores import heldout_rows, predict_like, score_profiles
 from .spectrum import data_file
 
 __all__ = ["Comparison", "run"]
@@ -49,8 +49,7 @@ def run(model: str, *, progress: bool = True) -> Comparison:
 
     emulator = Emulator.load(model)
     path = data_file("atlas9.npz", "ATLAS9 grids, kurucz.harvard.edu/grids")
-    recorded = emulator.card.get("heldout", {}).get("rows", {}).values()
-    rows = np.concatenate([[], *(r["rows"] for r in recorded if r["file"] == path.name)]).astype(int)
+    rows = heldout_rows(emulator, path.name)
     if not rows.size:
         raise ValueError(f"the card of {emulator.name} records no held-out rows of {path.name}")
     models = read(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from .. import physics
 from ..emulator import Emulator
 from ..grids import COLUMNS, Structures
 
-__all__ = ["TEFF_RANGES", "format_scores", "predict_like", "relative_errors", "score", "score_profiles"]
+__all__ = ["TEFF_RANGES", "format_scores", "heldout_rows", "predict_like", "relative_errors", "score", "score_folds",
+           "score_profiles"]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -84,6 +86,30 @@ def score(emulator: Emulator, truth: Structures) -> dict[str, Any]:
     if outside.all():
         raise ValueError(f"none of the {len(truth)} models of {truth.source} lies in the domain of {emulator.name}")
     return {"outside": int(outside.sum()), **score_profiles(predicted, truth)}
+
+
+def heldout_rows(emulator: Emulator, file: str) -> NDArray[np.int64]:
+    """Rows of a file (by its name) that the card records as kept from training."""
+    recorded = emulator.card.get("heldout", {}).get("rows", {}).values()
+    return np.concatenate([[], *(r["rows"] for r in recorded if r["file"] == file)]).astype(np.int64)
+
+
+def score_folds(emulators: Sequence[Emulator], truth: Structures, file: str) -> dict[str, Any]:
+    """Scores of a cross-validation: every model of `truth` predicted by the emulator that it was held out from.
+
+    Raises ValueError where two emulators held out the same model, or none did.
+    """
+    predicted = np.full(truth.profiles.shape, np.nan)
+    seen = np.zeros(len(truth), bool)
+    for emulator in emulators:
+        rows = heldout_rows(emulator, file)
+        if seen[rows].any():
+            raise ValueError(f"{emulator.name}: row {rows[seen[rows]][0]} of {file} is held out twice")
+        predicted[rows] = predict_like(emulator, truth.select(rows))
+        seen[rows] = True
+    if not seen.any():
+        raise ValueError(f"no card records held-out rows of {file}")
+    return score_profiles(predicted, truth)
 
 
 def format_scores(scores: dict[str, Any]) -> str:
