@@ -90,7 +90,7 @@ def evaluate(model: str, data: Path, family: str | None, heldout: bool, as_json:
 
     from .emulator import Emulator
     from .grids import read
-    from .validation.scores import format_scores, score
+    from .validation.scores import format_scores, heldout_rows, score
 
     try:
         emulator, truth = Emulator.load(model), read(data)
@@ -98,9 +98,7 @@ def evaluate(model: str, data: Path, family: str | None, heldout: bool, as_json:
         if family is not None:
             rows &= truth.column("family") == family
         if heldout:
-            recorded = emulator.card.get("heldout", {}).get("rows", {}).values()
-            kept = np.concatenate([r["rows"] for r in recorded if r["file"] == data.name] or [[]])
-            rows &= np.isin(np.arange(len(truth)), kept)
+            rows &= np.isin(np.arange(len(truth)), heldout_rows(emulator, data.name))
         if not rows.any():
             raise click.ClickException(f"no model of {data} is asked for")
         scores = score(emulator, truth.select(rows))
@@ -136,6 +134,25 @@ def solar(model: str, out: Path, windows: tuple[tuple[float, float], ...]) -> No
         raise click.ClickException(str(error)) from None
     click.echo(sun.format_rows(result.rows))
     click.echo(f"table: {result.table}\nplot: {result.plot}")
+
+
+@validate.command()
+@click.argument("models", nargs=-1, required=True)
+@click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
+              help="The file whose rows the models held out.")  # fmt: skip
+def folds(models: tuple[str, ...], data: Path) -> None:
+    """Scores of a cross-validation: each computed model by the network that it was held out from.
+
+    Example: sme-pinn-atmo validate folds fold1.safetensors fold2.safetensors --data atlas12.npz
+    """
+    from .emulator import Emulator
+    from .grids import read
+    from .validation.scores import format_scores, score_folds
+
+    try:
+        click.echo(format_scores(score_folds([Emulator.load(m) for m in models], read(data), data.name)))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
 
 
 @validate.command()
