@@ -81,7 +81,8 @@ def tau_5000(atmosphere: ModelAtmosphere) -> Array:
     metals = sum(10.0 ** (eps - 12 + m_h) for el, eps in scale.items() if el not in ("H", "He"))
     kappa = opacity_5000(
         atmosphere.temperature, atmosphere.electron_density, atmosphere.atom_density,
-        float(mean_atomic_mass(m_h, alpha_m, atmosphere.solar_scale)), 1.0 / (1.0 + 10.0 ** (scale["He"] - 12) + metals),
+        float(mean_atomic_mass(m_h, alpha_m, atmosphere.solar_scale)),
+        1.0 / (1.0 + 10.0 ** (scale["He"] - 12) + metals),
     )  # fmt: skip
     top = kappa[0] * atmosphere.rhox[0]
     return np.asarray(top + CubicSpline(np.log(atmosphere.rhox), kappa * atmosphere.rhox).antiderivative()(

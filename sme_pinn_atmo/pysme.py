@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .composition import SOLAR_SCALES
+from .continuum import tau_5000
 from .emulator import Emulator
 from .labels import DomainError
 from .structure import ModelAtmosphere
@@ -139,7 +140,8 @@ class PinnAtmosphereGrid(AtmosphereGrid):
     def atmosphere(self, sme: Any) -> Atmosphere:
         """The atmosphere of the star that an `SME_Structure` describes, as PySME's synthesis takes it.
 
-        `tau` is the Rosseland optical depth.
+        `tau` is the Rosseland optical depth; where the star has elements in NLTE it is that at 5000 A, against which
+        departure grids are tabulated (see `continuum.tau_5000`).
 
         Raises
         ------
@@ -153,9 +155,9 @@ class PinnAtmosphereGrid(AtmosphereGrid):
         atmo = Atmosphere(
             teff=float(sme.teff), logg=float(sme.logg), vturb=labels["vturb"], lonh=0.0, method="grid", geom="PP",
             radius=1.0, wlstd=5000.0, opflag=_OPFLAG, depth="RHOX", interp="TAU", rhox=model.rhox,
-            tau=model.tau_ross, temp=model.temperature, rho=model.density, xna=model.atom_density,
-            xne=model.electron_density, citation_info=self.citation_info, monh=float(sme.monh),
-            abund=sme.abund.get_pattern("H=12"), abund_format="H=12",
+            tau=tau_5000(model) if len(sme.nlte.elements) else model.tau_ross, temp=model.temperature,
+            rho=model.density, xna=model.atom_density, xne=model.electron_density, citation_info=self.citation_info,
+            monh=float(sme.monh), abund=sme.abund.get_pattern("H=12"), abund_format="H=12",
         )  # fmt: skip
         atmo.source = self
         return atmo
@@ -330,13 +332,22 @@ _TEFF: NDArray[np.float64] = np.array(
 
 
 def _citation(emulator: Emulator) -> str:
-    references = emulator.card.get("references", [])
-    return (
-        f"Model atmospheres: sme_pinn_atmo {emulator.card.get('version', '')}, model {emulator.name}, "
-        f"a hydrostatic neural network after Li, Jian, Ting & Green 2025 (arXiv:2507.06357), trained on "
-        f"{'; '.join(references)}."
-    )
-
-
-# At import, so that a star loaded from a file finds its grid by name.
-register()
+    """BibTeX, the one format that `sme.citation()` shows: this model and its training data, and the method."""
+    trained = "; ".join(emulator.card.get("references", []))
+    return f"""
+@MISC{{sme_pinn_atmo:{emulator.name},
+    author = {{{{The sme\\_pinn\\_atmo developers}}}},
+    title = "{{sme\\_pinn\\_atmo {emulator.card.get("version", "")}: model atmospheres {emulator.name} from a
+        hydrostatic neural network}}",
+    note = {{trained on {trained}}},
+    year = "2026"
+}}
+@ARTICLE{{2025arXiv250706357L,
+    author = {{{{Li}}, J. and {{Jian}}, M. and {{Ting}}, Y.-S. and {{Green}}, G. M.}},
+    title = "{{Differentiable stellar atmospheres with physics-informed neural networks}}",
+    journal = {{arXiv e-prints}},
+    year = "2025",
+    eid = {{arXiv:2507.06357}},
+    eprint = {{2507.06357}}
+}}
+"""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
+import multiprocessing
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,10 @@ from pysme.sme import SME_Structure
 from pysme.solve import SME_Solver, solve
 from pysme.synthesize import Synthesizer, synthesize_spectrum
 
-from sme_pinn_atmo import DomainError, PinnAtmosphereGrid
+from sme_pinn_atmo import DomainError, PinnAtmosphereGrid, models
+from sme_pinn_atmo.continuum import tau_5000
 from sme_pinn_atmo.demo import line_list
+from sme_pinn_atmo.emulator import ModelFileError
 from sme_pinn_atmo.pysme import OutsideDomainError, register, star_labels
 
 WAVE = np.arange(6160.0, 6167.0, 0.05)
@@ -209,3 +214,119 @@ def test_the_hook_is_applied_once_and_checks_what_it_replaces(monkeypatch: pytes
 def test_bad_options(options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         PinnAtmosphereGrid(**options)
+
+
+@pytest.mark.parametrize("parameters", [["vsini", "vmac"], ["logg", "abund Fe"], ["monh", "vsini", "vrad"]])
+def test_solve_takes_other_mixes(grid: PinnAtmosphereGrid, parameters: list[str]) -> None:
+    truth = synthesize_spectrum(star(grid, vmac=3.0))
+    sme = star(grid, vmac=3.0)
+    moved = {"vsini": 3.0, "vmac": 2.0, "logg": 4.3, "monh": -0.1}
+    for name in set(parameters) & set(moved):
+        setattr(sme, name, moved[name])
+    sme.spec, sme.uncs = np.array(truth.synth[0]), np.full(len(WAVE), 0.01)
+    if "vrad" in parameters:
+        sme.vrad_flag = "whole"
+    sme = solve(sme, parameters)
+    assert np.abs(sme.synth[0] - truth.synth[0]).max() < 2e-3
+    assert sme.atmo.source is grid
+
+
+def test_a_fit_that_walks_out_stays_inside(grid: PinnAtmosphereGrid) -> None:
+    """The spectrum is that of a star above the domain's metallicity: the fit ends at the edge."""
+    top = grid.bounds("monh")
+    assert top is not None
+    truth = synthesize_spectrum(star(PinnAtmosphereGrid("atlas12", follow_abundances=False), monh=top[1]))
+    sme = star(grid, monh=top[1] - 0.1)
+    sme.spec, sme.uncs = np.array(truth.synth[0]) ** 1.5, np.full(len(WAVE), 0.01)
+    sme = solve(sme, ["monh"])
+    assert top[1] - 0.05 < sme.monh <= top[1]
+    assert sme.atmo.source is grid
+
+
+def test_two_grids_in_one_process() -> None:
+    a12, a9 = PinnAtmosphereGrid("atlas12"), PinnAtmosphereGrid("atlas9")
+    fluxes = [np.array(synthesize_spectrum(star(g)).synth[0]) for g in (a12, a9, a12)]
+    # PySME's own spectra depend that much on what its library has computed before.
+    np.testing.assert_allclose(fluxes[0], fluxes[2], atol=5e-5)
+    assert 1e-4 < np.abs(fluxes[0] - fluxes[1]).max() < 0.05
+    sme = star(a12)
+    synthesize_spectrum(sme)
+    sme.atmo.source = a9
+    changed = synthesize_spectrum(sme)
+    np.testing.assert_array_equal(changed.atmo.temp, a9.atmosphere(star(a9)).temp)
+    np.testing.assert_allclose(changed.synth[0], fluxes[1], atol=5e-5)
+
+
+def test_threads_give_the_same_atmospheres(grid: PinnAtmosphereGrid) -> None:
+    teff = np.linspace(5000.0, 6500.0, 16)
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda t: grid.atmosphere(star(grid, teff=t)).temp, teff))
+    for t, temp in zip(teff, together, strict=True):
+        np.testing.assert_array_equal(temp, grid.atmosphere(star(grid, teff=t)).temp)
+
+
+def _flux(sme: SME_Structure) -> Any:
+    sme = synthesize_spectrum(sme)
+    return np.array(sme.synth[0]), np.array(sme.atmo.temp)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_synthesis_in_other_processes(grid: PinnAtmosphereGrid, method: str) -> None:
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system cannot {method}")
+    stars = [star(grid, teff=t) for t in (5600.0, 5900.0)]
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        fluxes = pool.map_async(_flux, stars).get(timeout=120)
+    for sme, (flux, temp) in zip(stars, fluxes, strict=True):
+        here = _flux(sme)
+        np.testing.assert_array_equal(temp, here[1])
+        # PySME's own spectra depend that much on what its library has computed before.
+        np.testing.assert_allclose(flux, here[0], atol=5e-5)
+
+
+def test_densities_agree_with_pysmes_equation_of_state(grid: PinnAtmosphereGrid) -> None:
+    """In the layers that form lines; PySME solves its own equilibrium, whose electrons differ by some per cent."""
+    sme = star(grid)
+    synthesizer = Synthesizer()
+    sme = synthesizer.synthesize_spectrum(sme)
+    dll = synthesizer.get_dll()
+    atmo = sme.atmo
+    forming = (atmo.tau > 1e-4) & (atmo.tau < 10)
+    np.testing.assert_allclose(atmo.rho[forming], np.asarray(dll.GetDensity())[forming], rtol=0.002)
+    np.testing.assert_allclose(atmo.xna[forming], np.asarray(dll.GetNatom())[forming], rtol=0.002)
+    np.testing.assert_allclose(atmo.xne[forming], np.asarray(dll.GetNelec())[forming], rtol=0.08)
+
+
+def test_tau_is_that_at_5000_where_an_element_is_in_nlte(grid: PinnAtmosphereGrid) -> None:
+    sme = star(grid)
+    model = grid.emulator.predict(**star_labels(sme, grid))
+    np.testing.assert_array_equal(grid.atmosphere(sme).tau, model.tau_ross)
+    sme.nlte.set_nlte("Ca", "some_departure_grid.grd")
+    tau = grid.atmosphere(sme).tau
+    np.testing.assert_array_equal(tau, tau_5000(model))
+    ratio = np.interp(0.0, np.log(model.tau_ross), tau / model.tau_ross)
+    assert 0.7 < ratio < 0.9
+
+
+def test_citation_names_the_model(grid: PinnAtmosphereGrid) -> None:
+    text = synthesize_spectrum(star(grid)).citation()
+    assert "2507.06357" in text
+    assert "atlas12" in text
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    source = models()["atlas12"]
+    data = bytearray(source.read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "bad.safetensors").write_bytes(data)
+    (tmp_path / "bad.json").write_text(source.with_suffix(".json").read_text())
+    assert json.loads((tmp_path / "bad.json").read_text())["name"] == "atlas12"
+    with pytest.raises(ModelFileError, match="sha256"):
+        PinnAtmosphereGrid(str(tmp_path / "bad.safetensors"))
+
+
+def test_pysme_missing_is_said_plainly() -> None:
+    code = "import sys; sys.modules['pysme'] = None; import sme_pinn_atmo as s; s.PinnAtmosphereGrid"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "PinnAtmosphereGrid needs PySME: pip install" in result.stderr
