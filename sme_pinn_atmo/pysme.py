@@ -351,3 +351,7 @@ def _citation(emulator: Emulator) -> str:
     eprint = {{2507.06357}}
 }}
 """
+
+
+# At import, so that a star loaded from a file finds its grid by name.
+register()
