@@ -1,0 +1,138 @@
+"""Scores against their definitions; the treatment of spectra; what a missing or bad file says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from sme_pinn_atmo import Emulator
+from sme_pinn_atmo.cli import main
+from sme_pinn_atmo.emulator import models
+from sme_pinn_atmo.grids import COLUMNS, Structures, write_npz
+from sme_pinn_atmo.validation.physical import violations
+from sme_pinn_atmo.validation.scores import predict_like, relative_errors, score, score_folds, score_profiles
+from sme_pinn_atmo.validation.spectrum import Atlas, broaden, data_file, fit_to_atlas, read_atlas
+
+
+def test_scores_are_median_and_p95_of_the_relative_error(structures: Structures) -> None:
+    rng = np.random.default_rng(0)
+    factor = 1 + rng.normal(0, 0.01, structures.profiles.shape)
+    scores = score_profiles(structures.profiles * factor, structures)
+    inner = 100 * np.abs(factor[:, 1:] - 1)
+    for j, column in enumerate(COLUMNS):
+        assert scores["all"][column]["median"] == pytest.approx(np.median(inner[..., j]))
+        assert scores["all"][column]["p95"] == pytest.approx(np.percentile(inner[..., j], 95))
+    assert scores["all"]["models"] == len(structures) == sum(scores[k]["models"] for k in scores if k != "all")
+
+
+def test_the_outermost_layer_is_not_scored(structures: Structures) -> None:
+    wrong = structures.profiles.copy()
+    wrong[:, 0] *= 2
+    assert np.nanmax(relative_errors(wrong, structures)) == 0
+
+
+def test_hydrostatic_structures_have_a_small_residual_and_others_do_not(structures: Structures) -> None:
+    good = score_profiles(structures.profiles, structures)["all"]["HSE"]["median"]
+    spoilt = structures.profiles.copy()
+    spoilt[:, ::2, 2] *= 1.05
+    assert good < 0.2 < 5 < score_profiles(spoilt, structures)["all"]["HSE"]["median"]
+
+
+def test_models_outside_the_domain_are_counted_not_scored(tiny_model: Path, structures: Structures) -> None:
+    emulator = Emulator.load(tiny_model)
+    labels = {**structures.labels, "teff": structures.labels["teff"].copy()}
+    labels["teff"][:3] = 2e4
+    scores = score(emulator, replace(structures, labels=labels))
+    assert scores["outside"] == 3
+    assert scores["all"]["models"] == len(structures) - 3
+
+
+def test_prediction_is_at_the_depths_of_the_truth(tiny_model: Path, structures: Structures) -> None:
+    emulator = Emulator.load(tiny_model)
+    part = replace(structures, profiles=structures.profiles[:, 5:20], log_tau_ross=structures.log_tau_ross[:, 5:20],
+                   n_depth=np.full(len(structures), 15))  # fmt: skip
+    np.testing.assert_allclose(predict_like(emulator, part), predict_like(emulator, structures)[:, 5:20], rtol=1e-9)
+
+
+def test_folds_pool_what_each_model_held_out(tiny_model: Path, structures: Structures) -> None:
+    emulator = Emulator.load(tiny_model)
+
+    def holding(rows: list[int]) -> Emulator:
+        card = {**emulator.card, "heldout": {"rows": {"grid": {"file": "grid.npz", "rows": rows}}}}
+        return Emulator(emulator.name, emulator.network, emulator.domain, card)
+
+    n = len(structures)
+    pooled = score_folds([holding(list(range(0, n, 2))), holding(list(range(1, n, 2)))], structures, "grid.npz")
+    assert pooled["all"]["T"] == score(emulator, structures)["all"]["T"]
+    with pytest.raises(ValueError, match="held out twice"):
+        score_folds([holding([1, 2]), holding([2])], structures, "grid.npz")
+    with pytest.raises(ValueError, match="no card records"):
+        score_folds([holding([])], structures, "grid.npz")
+
+
+def test_evaluate_prints_what_score_gives(tiny_model: Path, structures: Structures, tmp_path: Path) -> None:
+    write_npz(tmp_path / "grid.npz", structures)
+    result = CliRunner().invoke(main, ["evaluate", str(tiny_model), str(tmp_path / "grid.npz"), "--json"])
+    assert result.exit_code == 0
+    assert json.loads(result.output) == score(Emulator.load(tiny_model), structures)
+    bad = CliRunner().invoke(main, ["evaluate", str(tiny_model), str(tmp_path / "grid.npz"), "--family", "ODFNEW"])
+    assert bad.exit_code == 1
+    assert "family" in bad.output
+
+
+@pytest.mark.parametrize("name", sorted(models()))
+def test_packaged_models_are_physical_nearly_everywhere(name: str) -> None:
+    counts, bad = violations(Emulator.load(name), 20_000, seed=1)
+    assert len(bad) <= 20, counts
+    if len(bad):
+        assert sum(counts.values()) >= len(bad)
+
+
+def line_spectrum(wave: np.ndarray) -> np.ndarray:
+    return 1 - 0.6 * np.exp(-0.5 * ((wave - 6150) / 0.04) ** 2) - 0.3 * np.exp(-0.5 * ((wave - 6153) / 0.06) ** 2)
+
+
+def test_fit_finds_velocity_broadening_and_continuum() -> None:
+    wave = np.arange(6145.0, 6158.0, 0.01)
+    flux = line_spectrum(wave)
+    observed_wave = np.arange(6146.0, 6157.0, 0.013)
+    shifted = np.interp(observed_wave / (1 + 0.7 / 299792.458), wave, broaden(wave, flux, 1.8))
+    observed = shifted * (0.99 + 0.004 * (observed_wave - 6151.495) / 6.495)
+    fit = fit_to_atlas(wave, flux, observed_wave, observed)
+    assert fit.velocity == pytest.approx(0.7, abs=0.01)
+    assert fit.broadening == pytest.approx(1.8, abs=0.02)
+    assert fit.level == pytest.approx(0.99, abs=1e-4)
+    assert np.abs(fit.flux - observed).max() < 2e-3
+
+
+def test_atlas_windows_and_masks(tmp_path: Path) -> None:
+    wave = np.arange(6000.0, 6100.0, 0.1)
+    np.savez(tmp_path / "atlas.npz", wave_air=wave, flux=np.full(len(wave), 5000), flux_scale=2e-4)
+    atlas = read_atlas(tmp_path / "atlas.npz")
+    kept, flux = atlas.window(6010, 6020, {"bad": (6012.0, 6015.0)})
+    assert not ((kept > 6012) & (kept < 6015)).any()
+    np.testing.assert_allclose(flux, 1.0)
+    with pytest.raises(ValueError, match="leaves the atlas atlas"):
+        atlas.window(5990, 6010, {})
+    np.savez(tmp_path / "bad.npz", x=1)
+    with pytest.raises(ValueError, match="is not an atlas"):
+        read_atlas(tmp_path / "bad.npz")
+    assert isinstance(atlas, Atlas)
+
+
+def test_missing_data_names_file_and_publication(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SME_PINN_ATMO_DATA", raising=False)
+    with pytest.raises(FileNotFoundError, match=r"SME_PINN_ATMO_DATA.*a\.npz.*Kurucz"):
+        data_file("a.npz", "Kurucz")
+    monkeypatch.setenv("SME_PINN_ATMO_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"a\.npz is missing.*Kurucz"):
+        data_file("a.npz", "Kurucz")
+    result = CliRunner().invoke(main, ["validate", "solar", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "kpno1984" in result.output
+    assert not (tmp_path / "out").exists()
