@@ -6,6 +6,7 @@ import copy
 import json
 import multiprocessing
 import pickle
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,8 @@ from sme_pinn_atmo.continuum import tau_5000
 from sme_pinn_atmo.demo import line_list
 from sme_pinn_atmo.emulator import ModelFileError
 from sme_pinn_atmo.pysme import OutsideDomainError, register, star_labels
+
+DOCS = Path(__file__).parents[1] / "docs" / "pysme.md"
 
 WAVE = np.arange(6160.0, 6167.0, 0.05)
 
@@ -285,7 +288,7 @@ def test_synthesis_in_other_processes(grid: PinnAtmosphereGrid, method: str) -> 
 
 
 def test_densities_agree_with_pysmes_equation_of_state(grid: PinnAtmosphereGrid) -> None:
-    """In the layers that form lines; PySME solves its own equilibrium, whose electrons differ by some per cent."""
+    """In the layers that form lines; PySME solves its own equilibrium, whose electrons differ by 2.5 per cent."""
     sme = star(grid)
     synthesizer = Synthesizer()
     sme = synthesizer.synthesize_spectrum(sme)
@@ -294,7 +297,7 @@ def test_densities_agree_with_pysmes_equation_of_state(grid: PinnAtmosphereGrid)
     forming = (atmo.tau > 1e-4) & (atmo.tau < 10)
     np.testing.assert_allclose(atmo.rho[forming], np.asarray(dll.GetDensity())[forming], rtol=0.002)
     np.testing.assert_allclose(atmo.xna[forming], np.asarray(dll.GetNatom())[forming], rtol=0.002)
-    np.testing.assert_allclose(atmo.xne[forming], np.asarray(dll.GetNelec())[forming], rtol=0.08)
+    np.testing.assert_allclose(atmo.xne[forming], np.asarray(dll.GetNelec())[forming], rtol=0.05)
 
 
 def test_tau_is_that_at_5000_where_an_element_is_in_nlte(grid: PinnAtmosphereGrid) -> None:
@@ -330,3 +333,60 @@ def test_pysme_missing_is_said_plainly() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "PinnAtmosphereGrid needs PySME: pip install" in result.stderr
+
+
+def _departure_grid(path: Path, atmosphere: Any, b: float) -> None:
+    """A departure grid of PySME's layout: two levels of Ca 1, one and the same departure b everywhere."""
+    from pysme.nlte import DirectAccessFile
+
+    axes = {"teff": [5000.0, 6500.0], "grav": [4.0, 5.0], "feh": [-0.5, 0.5], "abund": [-0.5, 0.5]}
+    depth = 10.0 ** np.linspace(np.log10(atmosphere.tau[0]) - 0.1, np.log10(atmosphere.tau[-1]) + 0.1, 20)
+    names = np.array([f"model{i:02d}" for i in range(16)]).reshape(2, 2, 2, 2)
+    fields: dict[str, Any] = {
+        **{k: np.array(v) for k, v in axes.items()},
+        "tau": np.broadcast_to(depth, (2, 2, 2, len(depth))).copy(),
+        "models": names, "conf": np.array(["3p6.4s.4p", "3p6.4s.5s"]), "term": np.array(["3P*", "3S"]),
+        "spec": np.array(["Ca 1", "Ca 1"]), "J": np.array([2.0, 1.0]), "energy": np.array([1.899, 3.910]),
+        "citation": np.array("none"),
+        **{str(n): np.tile([[b], [1.0]], (1, len(depth))) for n in names.ravel()},
+    }  # fmt: skip
+    # The file's directory has shapes the other way round.
+    DirectAccessFile.write(str(path), **{k: v.reshape(v.shape[::-1]) for k, v in fields.items()})
+
+
+def test_departure_grids_are_accepted(grid: PinnAtmosphereGrid, tmp_path: Path) -> None:
+    """The lower level of Ca 1 6162 overpopulated twice: a stronger line, other lines as they were."""
+    from pysme.linelist.linelist import LineList
+
+    sme = star(grid)
+    lines = sme.linelist._lines[["species", "wlcent", "excit", "gflog", "gamrad", "gamqst", "gamvw", "lande", "depth",
+                                 "reference"]].copy()  # fmt: skip
+    ca = (lines["species"] == "Ca 1") & (np.abs(lines["wlcent"] - 6162.17) < 0.05)
+    lines = lines[ca | (lines["species"] != "Ca 1")].reset_index(drop=True)
+    ca = lines["species"] == "Ca 1"
+    assert ca.sum() == 1
+    empty = {"term_lower": "LS none none", "term_upper": "LS none none", "couplelow": "", "coupleup": "",
+             "j_lo": 0.0, "j_up": 0.0, "e_upp": 0.0, "error": 0.5, "lande_lower": 0.0, "lande_upper": 0.0}  # fmt: skip
+    for name, value in empty.items():
+        lines[name] = value
+    lines["e_upp"] = lines["excit"] + 2.0
+    lines.loc[ca, ["term_lower", "term_upper"]] = ["3p6.4s.4p 3P*", "3p6.4s.5s 3S"]
+    lines.loc[ca, ["j_lo", "j_up", "e_upp"]] = [2.0, 1.0, 3.910]
+    sme.linelist = LineList(lines, lineformat="long", medium="air")
+    lte = np.array(synthesize_spectrum(sme).synth[0])
+    path = tmp_path / "ca.grd"
+    sme.nlte.set_nlte("Ca", str(path))
+    _departure_grid(path, grid.atmosphere(sme), 2.0)
+    nlte = np.array(synthesize_spectrum(sme).synth[0])
+    line = np.abs(WAVE - 6162.17) < 0.3
+    assert (nlte - lte)[line].min() < -0.02
+    assert np.abs(nlte - lte)[np.abs(WAVE - 6162.17) > 2.5].max() < 0.005
+
+
+def test_the_example_of_the_docs_runs_as_written() -> None:
+    examples = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL)
+    complete = [e for e in examples if "SME_Structure()" in e]
+    assert len(complete) == 1
+    names: dict[str, Any] = {}
+    exec(complete[0], names)
+    assert abs(names["sme"].teff - 5777) < 1
