@@ -140,19 +140,25 @@ def solar(model: str, out: Path, windows: tuple[tuple[float, float], ...]) -> No
 @click.argument("models", nargs=-1, required=True)
 @click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
               help="The file whose rows the models held out.")  # fmt: skip
-def folds(models: tuple[str, ...], data: Path) -> None:
+@click.option("--card", help="Also put the scores into the card of this model, trained on all of them.")
+def folds(models: tuple[str, ...], data: Path, card: str | None) -> None:
     """Scores of a cross-validation: each computed model by the network that it was held out from.
 
     Example: sme-pinn-atmo validate folds fold1.safetensors fold2.safetensors --data atlas12.npz
     """
-    from .emulator import Emulator
+    from .emulator import Emulator, update_card
     from .grids import read
     from .validation.scores import format_scores, score_folds
 
     try:
-        click.echo(format_scores(score_folds([Emulator.load(m) for m in models], read(data), data.name)))
+        loaded = [Emulator.load(m) for m in models]
+        scores = score_folds(loaded, read(data), data.name)
+        if card is not None:
+            runs = [e.card["training"]["command"] + f" ({e.card['training']['steps']} steps)" for e in loaded]
+            update_card(card, {"cross_validation": {"file": data.name, "runs": runs, "figures": scores}})
     except ValueError as error:
         raise click.ClickException(str(error)) from None
+    click.echo(format_scores(scores))
 
 
 @validate.command()

@@ -18,7 +18,7 @@ from .labels import Domain, DomainError
 from .runtime import FIELDS, Network
 from .structure import ModelAtmosphere
 
-__all__ = ["Emulator", "Jacobian", "ModelFileError", "models"]
+__all__ = ["Emulator", "Jacobian", "ModelFileError", "models", "update_card"]
 
 #: Version of the layout of weights and card; a newer file is refused.
 FORMAT = 1
@@ -270,6 +270,15 @@ def save_model(path: Path, tensors: Mapping[str, NDArray[Any]], card: Mapping[st
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path.with_suffix(".safetensors"), data)
     write_atomically(path.with_suffix(".json"), (json.dumps(full, indent=1) + "\n").encode())
+
+
+def update_card(name: str | Path, entries: Mapping[str, Any]) -> None:
+    """Put further entries into the card of a model; its weights and what identifies them stay."""
+    path = (models().get(str(name)) or Path(name)).with_suffix(".json")
+    card = _read_card(path)
+    if fixed := sorted(set(entries) & {"format", "name", "labels", "features", "domain", "solar_scale", "sha256"}):
+        raise ValueError(f"the entry {fixed[0]!r} of a card belongs to its weights")
+    write_atomically(path, (json.dumps({**card, **entries}, indent=1) + "\n").encode())
 
 
 def write_atomically(path: Path, data: bytes) -> None:

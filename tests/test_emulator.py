@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sme_pinn_atmo as spa
-from sme_pinn_atmo.emulator import ModelFileError
+from sme_pinn_atmo.emulator import ModelFileError, update_card
 
 PROFILES = ("tau_ross", "rhox", "temperature", "gas_pressure", "electron_density", "opacity",
             "radiative_acceleration", "density", "atom_density")  # fmt: skip
@@ -110,3 +110,11 @@ def test_missing_card_is_refused(copy: Path) -> None:
     copy.with_suffix(".json").unlink()
     with pytest.raises(ModelFileError, match="missing"):
         spa.Emulator.load(copy)
+
+
+def test_cards_take_further_entries_but_keep_what_identifies_the_weights(copy: Path) -> None:
+    update_card(copy, {"cross_validation": {"T": 0.1}})
+    emulator = spa.Emulator.load(copy)
+    assert emulator.card["cross_validation"] == {"T": 0.1}
+    with pytest.raises(ValueError, match="sha256"):
+        update_card(copy, {"sha256": "0"})
