@@ -137,6 +137,34 @@ def solar(model: str, out: Path, windows: tuple[tuple[float, float], ...]) -> No
 
 
 @validate.command()
+@click.argument("model")
+@click.argument("data", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--heldout", is_flag=True, help="Only the rows that the model's card records as held out.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default="structures.png", show_default=True,
+              help="The plot.")  # fmt: skip
+def structures(model: str, data: Path, heldout: bool, out: Path) -> None:
+    """Plot errors against depth and the hydrostatic residual beside that of the computed models.
+
+    Example: sme-pinn-atmo validate structures atlas9_heldout.safetensors atlas9.npz --heldout
+    """
+    from .emulator import Emulator
+    from .grids import read
+    from .validation.scores import heldout_rows
+    from .validation.structures import plot_errors
+
+    try:
+        emulator, truth = Emulator.load(model), read(data)
+        if heldout:
+            truth = truth.select(heldout_rows(emulator, data.name))
+        if not len(truth):
+            raise click.ClickException(f"the card of {emulator.name} records no held-out rows of {data.name}")
+        plot_errors(emulator, truth, out)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"plot: {out}")
+
+
+@validate.command()
 @click.argument("models", nargs=-1, required=True)
 @click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
               help="The file whose rows the models held out.")  # fmt: skip

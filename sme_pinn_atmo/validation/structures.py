@@ -1,0 +1,58 @@
+"""Structures beside computed ones: error against depth; hydrostatic residual of both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .. import physics
+from ..emulator import Emulator
+from ..grids import COLUMNS, Structures
+from .scores import TEFF_RANGES, predict_like, relative_errors
+
+__all__ = ["plot_errors"]
+
+
+def plot_errors(emulator: Emulator, truth: Structures, path: Path) -> None:
+    """Plot median (line) and 95th percentile (dots) of the relative error against depth for each range in Teff, and
+    the distribution of the hydrostatic residual of both; as Figs. 2 and 4 of arXiv:2507.06357."""
+    from matplotlib.figure import Figure
+
+    predicted = predict_like(emulator, truth)
+    error = relative_errors(predicted, truth)
+    teff = truth.labels["teff"]
+    edges = np.arange(-7.0, 3.26, 0.25)
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    axes = figure.subplots(2, 3)
+    for axis, column in zip(axes.flat[:5], ("RHOX", "T", "P", "XNE", "ABROSS"), strict=True):
+        j = COLUMNS.index(column)
+        for k, (name, (low, high)) in enumerate(TEFF_RANGES.items()):
+            which = (teff > low) & (teff <= high)
+            cell = np.digitize(truth.log_tau_ross[which], edges) - 1
+            values = error[which][..., j]
+            inside = [values[(cell == i) & np.isfinite(values)] for i in range(len(middle))]
+            there = [i for i, v in enumerate(inside) if v.size]
+            if not there:
+                continue
+            axis.plot(middle[there], [np.median(inside[i]) for i in there], color=f"C{k}", label=f"{name} K")
+            axis.plot(middle[there], [np.percentile(inside[i], 95) for i in there], ".", ms=4, color=f"C{k}")
+        axis.set(yscale="log", title=column, xlabel="log tau (Rosseland)", ylabel="error [%]")
+        axis.grid(alpha=0.3)
+    axes.flat[0].legend(title="median; dots: p95", fontsize=8)
+    axis = axes.flat[5]
+    bins = np.geomspace(1e-7, 10, 60)
+    for profiles, name in ((predicted, f"PINN {emulator.name}"), (truth.profiles, "computed models")):
+        residual = [
+            physics.hydrostatic_residual(p[1:n, 0], p[1:n, 2], p[1:n, 5], np.asarray(10.0**g))
+            for p, n, g in zip(profiles, truth.n_depth, truth.labels["logg"], strict=True)
+        ]
+        axis.hist(np.concatenate(residual), bins=bins, histtype="step", density=False, label=name)
+    axis.set(xscale="log", xlabel="hydrostatic residual |(dP/dm + a)/g − 1|", ylabel="layers", title="hydrostatics")
+    axis.legend(fontsize=8)
+    figure.suptitle(f"{emulator.name}: {int(np.isfinite(predicted[:, 20, 1]).sum())} computed models")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    figure.savefig(temporary, dpi=110, format="png")
+    temporary.replace(path)
