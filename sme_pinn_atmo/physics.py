@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 from astropy import constants
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
 __all__ = [
     "ATOMIC_MASS",
@@ -48,13 +47,44 @@ def electron_fraction(temperature: Array, gas_pressure: Array, electron_density:
 
 def interpolation_matrix(nodes: Array, points: Array) -> Array:
     """(n_point, n_node) matrix of the not-a-knot cubic spline through `nodes`, evaluated at `points`."""
-    return np.asarray(CubicSpline(nodes, np.eye(len(nodes)), axis=0)(points))
+    points = np.asarray(points, dtype=float)
+    i = np.clip(np.searchsorted(nodes, points, side="right") - 1, 0, len(nodes) - 2)
+    h = nodes[i + 1] - nodes[i]
+    b = (points - nodes[i]) / h
+    a = 1.0 - b
+    curvature = _curvature_matrix(nodes)
+    matrix = ((a**3 - a) * h**2 / 6)[:, None] * curvature[i] + ((b**3 - b) * h**2 / 6)[:, None] * curvature[i + 1]
+    row = np.arange(len(points))
+    matrix[row, i] += a
+    matrix[row, i + 1] += b
+    return np.asarray(matrix)
 
 
 def integration_matrix(nodes: Array) -> Array:
     """(n_node, n_node) matrix that integrates the cubic spline through values at `nodes`, from the first on."""
-    spline = CubicSpline(nodes, np.eye(len(nodes)), axis=0).antiderivative()
-    return np.asarray(spline(nodes) - spline(nodes[0]))
+    n = len(nodes)
+    h = np.diff(nodes)[:, None]
+    curvature = _curvature_matrix(nodes)
+    eye = np.eye(n)
+    steps = h / 2 * (eye[:-1] + eye[1:]) - h**3 / 24 * (curvature[:-1] + curvature[1:])
+    return np.concatenate([np.zeros((1, n)), np.cumsum(steps, axis=0)])
+
+
+def _curvature_matrix(nodes: Array) -> Array:
+    """Second derivatives at the nodes of the not-a-knot cubic spline, as a matrix that acts on the values there.
+
+    What scipy's CubicSpline computes (a test compares), without the third of a second that importing
+    scipy.interpolate takes.
+    """
+    n, h = len(nodes), np.diff(nodes)
+    left, right = np.zeros((n, n)), np.zeros((n, n))
+    k = np.arange(1, n - 1)
+    left[k, k - 1], left[k, k], left[k, k + 1] = h[:-1], 2 * (h[:-1] + h[1:]), h[1:]
+    right[k, k - 1], right[k, k], right[k, k + 1] = 6 / h[:-1], -6 / h[:-1] - 6 / h[1:], 6 / h[1:]
+    # The third derivative is continuous at the second node and at the last but one.
+    left[0, :3] = h[1], -(h[0] + h[1]), h[0]
+    left[-1, -3:] = h[-1], -(h[-2] + h[-1]), h[-2]
+    return np.asarray(np.linalg.solve(left, right))
 
 
 def integrate_structure(

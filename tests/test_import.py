@@ -14,7 +14,7 @@ import pytest
      "import sme_pinn_atmo.korg"],
 )  # fmt: skip
 def test_heavy_packages_are_not_loaded(code: str) -> None:
-    heavy = "('torch', 'pysme', 'juliacall', 'matplotlib', 'pandas')"
+    heavy = "('torch', 'pysme', 'juliacall', 'matplotlib', 'pandas', 'scipy.interpolate')"
     script = f"import sys; {code}; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"

@@ -46,3 +46,18 @@ def test_mean_atomic_mass_of_the_sun():
     with pytest.raises(ValueError, match="holweger2001"):
         mean_atomic_mass(0.0, 0.0, "holweger2001")
     assert set(SOLAR_SCALES) == {"anders1989", "asplund2009", "grevesse1998"}
+
+
+def test_spline_matrices_are_scipys():
+    from scipy.interpolate import CubicSpline
+
+    nodes = np.sort(np.random.default_rng(0).uniform(-16, 7, 60))
+    values = np.random.default_rng(1).normal(size=60)
+    points = np.linspace(nodes[0], nodes[-1], 501)
+    spline = CubicSpline(nodes, values)
+    scale = np.abs(spline(points)).max()
+    np.testing.assert_allclose(physics.interpolation_matrix(nodes, points) @ values, spline(points), atol=1e-10 * scale)
+    integral = spline.antiderivative()
+    np.testing.assert_allclose(
+        physics.integration_matrix(nodes) @ values, integral(nodes) - integral(nodes[0]), atol=1e-9 * scale
+    )
