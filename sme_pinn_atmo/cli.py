@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -109,6 +110,42 @@ def evaluate(model: str, data: Path, family: str | None, heldout: bool, as_json:
     else:
         click.echo(f"{int(rows.sum())} models, {scores['outside']} outside the domain; median/p95 error in per cent")
         click.echo(format_scores(scores))
+
+
+@main.command()
+@click.option("--model", default="atlas12", show_default=True, help="Model to use.")
+@click.option("--teff", type=float, required=True, help="Effective temperature [K].")
+@click.option("--logg", type=float, required=True, help="Surface gravity, log10 of cm s-2.")
+@click.option("--m-h", type=float, help="[M/H] in dex.")
+@click.option("--alpha-m", type=float, help="[alpha/M] in dex.")
+@click.option("--vturb", type=float, help="Microturbulence [km/s].")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True,
+              help="File to write: .ecsv, .fits, or .dat for a Kurucz deck.")  # fmt: skip
+def predict(model: str, out: Path, **labels: float | None) -> None:
+    """Write the atmosphere of one star; labels left out have the model's defaults.
+
+    Example: sme-pinn-atmo predict --teff 5777 --logg 4.44 --vturb 1 --out sun.dat
+    """
+    from .emulator import Emulator
+    from .grids import write_kurucz
+
+    try:
+        given: dict[str, Any] = {k: v for k, v in labels.items() if v is not None}
+        atmosphere = Emulator.load(model).predict(**given)
+        if out.suffix == ".dat":
+            write_kurucz(out, atmosphere)
+        elif out.suffix in (".ecsv", ".fits"):
+            temporary = out.with_name(f".{out.stem}.part{out.suffix}")
+            try:
+                atmosphere.to_table().write(temporary, overwrite=True)
+                temporary.replace(out)
+            finally:
+                temporary.unlink(missing_ok=True)
+        else:
+            raise click.BadParameter(f"{out.suffix!r} is not .ecsv, .fits or .dat", param_hint="--out")
+    except (ValueError, TypeError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{out}: {atmosphere!r}")
 
 
 @main.group()
