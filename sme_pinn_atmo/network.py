@@ -96,7 +96,7 @@ class HydrostaticNetwork(nn.Module):
         low = torch.relu(0.01 - p / m)
         down_m = torch.relu(1e-3 - torch.diff(torch.log(torch.clamp_min(m, 1e-30))))
         scale = torch.abs(p[..., 1:].detach()) + 1e-3 * m[..., 1:].detach()
-        down_p = torch.relu(-torch.diff(p) / scale) * ((rest[..., 1:] > 0) & (rest[..., :-1] > 0))
+        down_p = torch.relu(1e-4 - torch.diff(p) / scale) * ((rest[..., 1:] > 0) & (rest[..., :-1] > 0))
         return low.sum(-1) + down_m.sum(-1) + down_p.sum(-1)
 
     def forward(self, x: Tensor, corpus: Tensor | int = 0) -> Tensor:
