@@ -20,9 +20,8 @@ def main() -> None:
 @click.argument("config")
 @click.option("--out", type=click.Path(path_type=Path), help="Weights to write; NAME.safetensors by default.")
 @click.option("--fold", metavar="K/N", help="Hold out part K of N of the sets marked `evaluate`, and score them.")
-@click.option("--figures-from", type=click.Path(path_type=Path), help="A model trained on a fold; its figures go in.")
 @click.option("--threads", type=click.IntRange(1), help="Processor cores to use.")
-def train(config: str, out: Path | None, fold: str | None, figures_from: Path | None, threads: int | None) -> None:
+def train(config: str, out: Path | None, fold: str | None, threads: int | None) -> None:
     """Train a model from a configuration file, or the name of a packaged configuration.
 
     Needs torch (the extra `train`) and, for the packaged configurations, SME_PINN_ATMO_DATA. Interrupted
@@ -47,7 +46,7 @@ def train(config: str, out: Path | None, fold: str | None, figures_from: Path | 
     try:
         settings = read_config(config)
         path = out or Path(f"{settings['name']}.safetensors")
-        card = train_model(settings, path, fold=part, figures_from=figures_from)
+        card = train_model(settings, path, fold=part)
     except (ConfigError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{path}: {card['training']['steps']} steps in {card['training']['seconds']} s")
@@ -205,25 +204,40 @@ def structures(model: str, data: Path, heldout: bool, out: Path) -> None:
 @click.argument("models", nargs=-1, required=True)
 @click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
               help="The file whose rows the models held out.")  # fmt: skip
-@click.option("--card", help="Also put the scores into the card of this model, trained on all of them.")
-def folds(models: tuple[str, ...], data: Path, card: str | None) -> None:
+@click.option("--into", help="Also put scores and error model into this model, trained on all of them.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the reliability of the error bar.")
+def folds(models: tuple[str, ...], data: Path, into: str | None, plot: Path | None) -> None:
     """Scores of a cross-validation: each computed model by the network that it was held out from.
+
+    Then the error bar that these errors give (`predict(..., return_std=True)`): the share of errors within so many
+    standard deviations, each computed model judged by what the others say.
 
     Example: sme-pinn-atmo validate folds fold1.safetensors fold2.safetensors --data atlas12.npz
     """
     from .emulator import Emulator, update_card
     from .grids import read
-    from .validation.scores import format_scores, score_folds
+    from .training.errors import calibration, fit_error_model, heldout_errors
+    from .validation.scores import format_scores, heldout_rows, score_folds
+    from .validation.structures import plot_calibration
 
     try:
-        loaded = [Emulator.load(m) for m in models]
-        scores = score_folds(loaded, read(data), data.name)
-        if card is not None:
+        loaded, truth = [Emulator.load(m) for m in models], read(data)
+        scores = score_folds(loaded, truth, data.name)
+        parts = [heldout_errors(e, truth.select(heldout_rows(e, data.name))) for e in loaded]
+        errors = fit_error_model(parts, loaded[0].domain.labels)
+        shares = calibration(errors, parts)
+        if plot is not None:
+            plot_calibration(shares, plot)
+        if into is not None:
             runs = [e.card["training"]["command"] + f" ({e.card['training']['steps']} steps)" for e in loaded]
-            update_card(card, {"cross_validation": {"file": data.name, "runs": runs, "figures": scores}})
-    except ValueError as error:
+            entry = {"file": data.name, "runs": runs, "figures": scores, "calibration": shares}
+            update_card(into, {"cross_validation": entry}, errors)
+    except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(format_scores(scores))
+    click.echo("share of errors within so many standard deviations")
+    for name, row in shares.items():
+        click.echo(f"{name:>24} " + " ".join(f"{v:6.3f}" for v in row[3::4]))
 
 
 @validate.command()

@@ -9,14 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .labels import Domain, DomainError
 from .runtime import FIELDS, Network
-from .structure import ModelAtmosphere
+from .structure import PROFILES, ModelAtmosphere
+from .uncertainty import ERROR_FIELDS, ErrorModel
 
 __all__ = ["Emulator", "Jacobian", "ModelFileError", "models", "update_card"]
 
@@ -56,12 +57,14 @@ class Emulator:
     network : weights at run time
     domain : bounds of the labels
     card : provenance, training, figures on held-out models
+    errors : what held-out models say of the error of a prediction; None where the model has none
     """
 
     name: str
     network: Network
     domain: Domain
     card: Mapping[str, Any]
+    errors: ErrorModel | None = None
 
     # ------------------------------------------------------------------ loading
 
@@ -82,8 +85,10 @@ class Emulator:
             )
         card = _read_card(path.with_suffix(".json"))
         tensors = _read_tensors(path, card)
-        network = Network(tuple(card["labels"]), tuple(card["features"]), tensors)
-        return cls(card["name"], network, Domain.from_dict(card["domain"]), card)
+        labels = tuple(card["labels"])
+        errors = ErrorModel.from_tensors(tensors, labels.index("teff"))
+        network = Network(labels, tuple(card["features"]), {n: tensors[n] for n in _TENSORS})
+        return cls(card["name"], network, Domain.from_dict(card["domain"]), card, errors)
 
     # ------------------------------------------------------------------ use
 
@@ -92,9 +97,19 @@ class Emulator:
         """The model's own grid of Rosseland depths, (n_depth,), increasing."""
         return self.network.tau
 
+    @overload
     def predict(
-        self, *, tau_ross: Any = None, on_outside: str = "raise", **labels: Any
-    ) -> ModelAtmosphere:  # fmt: skip
+        self, *, tau_ross: Any = None, on_outside: str = "raise", return_std: Literal[False] = False, **labels: Any
+    ) -> ModelAtmosphere: ...
+
+    @overload
+    def predict(
+        self, *, tau_ross: Any = None, on_outside: str = "raise", return_std: Literal[True], **labels: Any
+    ) -> tuple[ModelAtmosphere, dict[str, NDArray[np.float64]]]: ...
+
+    def predict(
+        self, *, tau_ross: Any = None, on_outside: str = "raise", return_std: bool = False, **labels: Any
+    ) -> ModelAtmosphere | tuple[ModelAtmosphere, dict[str, NDArray[np.float64]]]:
         """Atmospheres at stellar labels.
 
         Parameters
@@ -103,25 +118,32 @@ class Emulator:
             to a common shape (...,). Labels with a default (see `domain.defaults`) may be left out.
         tau_ross : (n_depth,) increasing Rosseland depths inside the model's range; None for its own grid
         on_outside : "raise", "clip" (to the nearest allowed labels) or "nan"
+        return_std : also return a standard deviation of every profile, see `ErrorModel`
 
         Returns
         -------
-        ModelAtmosphere with profiles (..., n_depth), outermost layer first
+        ModelAtmosphere with profiles (..., n_depth), outermost layer first; with `return_std` a tuple of it and a
+        dict of profile name -> standard deviation (..., n_depth) in the profile's unit: how far computed models that
+        were kept from training were off near these labels, layer by layer (errors of neighbouring layers go together)
 
         Raises
         ------
         DomainError : labels outside `domain`, or not finite; or a star in a corner of the domain, without training
             models near it, where the network's radiative acceleration leaves no positive gas pressure
         TypeError : labels that are missing, unknown or not numbers
-        ValueError : shapes that do not broadcast, depths that do not increase or leave the model's range
+        ValueError : shapes that do not broadcast, depths that do not increase or leave the model's range,
+            `return_std` of a model without an error model
         """
+        if return_std and self.errors is None:
+            raise ValueError(f"{self.name} was stored without an error model: return_std needs one")
         x = self.domain.resolve(labels, on_outside)
         tau = self._depths(tau_ross)
         with np.errstate(invalid="ignore"):
             profiles = self.network.log_profiles(x, tau)
         if on_outside != "nan":
             self._check_physical(x, profiles)
-        return self._atmosphere(x, np.exp(profiles, out=profiles), tau)
+        atmosphere = self._atmosphere(x, np.exp(profiles, out=profiles), tau)
+        return (atmosphere, self._std(x, atmosphere, tau)) if return_std else atmosphere
 
     def jacobian(
         self, *, fields: Sequence[str] = ("temperature", "gas_pressure", "electron_density", "opacity"),
@@ -162,6 +184,19 @@ class Emulator:
         return HydrostaticNetwork.from_network(self.network)
 
     # ------------------------------------------------------------------ helpers
+
+    def _std(
+        self, x: NDArray[np.float64], atmosphere: ModelAtmosphere, tau: NDArray[np.float64] | None
+    ) -> dict[str, NDArray[np.float64]]:
+        assert self.errors is not None
+        relative = self.errors.relative_std(x, self.network.ln_tau if tau is None else np.log(tau))
+        std = {name: relative[..., j, :] * getattr(atmosphere, name) for j, name in enumerate(ERROR_FIELDS)}
+        # n_atom = P/kT - n_e: errors of P and T as if independent; those of n_e go with P and T.
+        number = np.hypot(relative[..., ERROR_FIELDS.index("gas_pressure"), :], relative[..., 0, :])
+        std["atom_density"] = number * atmosphere.atom_density
+        std["density"] = number * atmosphere.density
+        std["tau_ross"] = np.zeros_like(atmosphere.tau_ross)
+        return {name: std[name] for name in PROFILES}
 
     def _check_physical(self, x: NDArray[np.float64], profiles: NDArray[np.float64]) -> None:
         """A few stars in 100,000, in corners without training models, get a gas pressure below zero."""
@@ -272,13 +307,14 @@ def save_model(path: Path, tensors: Mapping[str, NDArray[Any]], card: Mapping[st
     write_atomically(path.with_suffix(".json"), (json.dumps(full, indent=1) + "\n").encode())
 
 
-def update_card(name: str | Path, entries: Mapping[str, Any]) -> None:
-    """Put further entries into the card of a model; its weights and what identifies them stay."""
-    path = (models().get(str(name)) or Path(name)).with_suffix(".json")
-    card = _read_card(path)
+def update_card(name: str | Path, entries: Mapping[str, Any], errors: ErrorModel | None = None) -> None:
+    """Put further entries into the card of a model, and an error model beside its weights; those stay."""
+    path = models().get(str(name)) or Path(name).with_suffix(".safetensors")
+    card = _read_card(path.with_suffix(".json"))
     if fixed := sorted(set(entries) & {"format", "name", "labels", "features", "domain", "solar_scale", "sha256"}):
         raise ValueError(f"the entry {fixed[0]!r} of a card belongs to its weights")
-    write_atomically(path, (json.dumps({**card, **entries}, indent=1) + "\n").encode())
+    tensors = _read_tensors(path, card)
+    save_model(path, {**tensors, **(errors.tensors() if errors is not None else {})}, {**card, **entries})
 
 
 def write_atomically(path: Path, data: bytes) -> None:

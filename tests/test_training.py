@@ -74,6 +74,19 @@ def test_training_learns_the_structures_and_reports_on_held_out_ones(folder: Pat
     assert not list(folder.glob("*.checkpoint"))
 
 
+def test_a_free_label_is_one_that_structures_do_not_depend_on(folder: Path) -> None:
+    slopes = []
+    for text in (CONFIG, CONFIG + "free = { vturb = [0.0, 4.0] }\n"):
+        (folder / "free.toml").write_text(text)
+        train_model(read_config("free.toml"), folder / "free.safetensors", progress=False)
+        emulator = Emulator.load(folder / "free.safetensors")
+        jacobian = emulator.jacobian(teff=5800, logg=4, vturb=2, fields=("opacity",))["opacity"][:, 4]
+        slopes.append(np.median(jacobian / emulator.predict(teff=5800, logg=4, vturb=2).opacity))
+    # The made-up opacity is 1 + 0.02 vturb + ...; free, its dependence averages out.
+    assert slopes[0] == pytest.approx(0.0192, rel=0.1)
+    assert abs(slopes[1]) < 0.002
+
+
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(folder: Path) -> None:
     command = [sys.executable, "-m", "sme_pinn_atmo", "train", "small.toml", "--threads", "1"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}

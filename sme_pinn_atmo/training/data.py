@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class TrainingSet:
     index : (n,) row in the source
     weight : share of a batch
     corpus : sets of one corpus share the corpus input of the network
+    free : label -> range that the structures do not depend on it over
     """
 
     name: str
@@ -44,6 +45,7 @@ class TrainingSet:
     index: NDArray[np.int64]
     weight: float = 1.0
     corpus: str = ""
+    free: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def data_path(name: str) -> Path:
@@ -114,8 +116,8 @@ def load_source(
     """One `[[data]]` table of a training configuration.
 
     Keys: `name`; `path`; `select` (column -> value or list of values); `defaults` (label -> value where the file
-    has no such label); `drop` (rows of the file to leave out); `evaluate` (part k of n of it is held out where
-    `fold` = (k, n)); `weight` (share of a
+    has no such label); `free` (label -> [low, high] that the structures do not depend on it over); `drop` (rows of
+    the file to leave out); `evaluate` (part k of n of it is held out where `fold` = (k, n)); `weight` (share of a
     batch); `corpus` (the set's own name unless it shares another's); `tolerance` (see `consistent`).
     """
     structures = read(data_path(source["path"]))
@@ -144,5 +146,5 @@ def load_source(
         held[np.random.default_rng(seed).permutation(len(rows))[k - 1 :: n]] = True
     return TrainingSet(
         source["name"], x[keep], y[keep], mask[keep], held[keep], rows[keep], float(source.get("weight", 1.0)),
-        source.get("corpus", source["name"]),
+        source.get("corpus", source["name"]), {k: tuple(v) for k, v in source.get("free", {}).items()},
     )  # fmt: skip

@@ -57,6 +57,7 @@ def train_network(
     device = torch.device(t.get("device", "cpu"))
     x, y, mask, corpus, weight = _stack(sets, device)
     net = build(config, len(corpora(sets)))
+    width = _free(sets, net.labels).to(device)
     first = corpus == 0 if t.get("basis_from_first") else torch.ones_like(corpus, dtype=torch.bool)
     ln_tau = net.ln_tau.numpy()
     q = network_fields(y[first].cpu().numpy(), x[first].cpu().numpy(), net.labels, ln_tau)
@@ -85,7 +86,14 @@ def train_network(
     running, last = None, time.monotonic()
     while step < t["steps"]:
         pick = torch.multinomial(share.cpu(), t["batch"], replacement=True, generator=generator).to(device)
-        predicted = net(x[pick], corpus[pick])
+        labels = x[pick]
+        if width.any():
+            # Another value of a label that a structure does not depend on, each time that it is met.
+            low, span = width[:, pick]
+            labels = torch.where(
+                span > 0, low + span * torch.rand(labels.shape, generator=generator).to(device), labels
+            )
+        predicted = net(labels, corpus[pick])
         loss = profile_loss(predicted, y[pick], mask[pick], torch.ones_like(weight[pick]))
         if anywhere is not None:
             if hard is None:
@@ -158,6 +166,15 @@ def _stack(sets: Sequence[TrainingSet], device: torch.device) -> tuple[Tensor, .
         for part, value in zip(parts, columns, strict=True):
             part.append(value)
     return tuple(torch.tensor(np.concatenate(p)).to(device) for p in parts)
+
+
+def _free(sets: Sequence[TrainingSet], labels: Sequence[str]) -> Tensor:
+    """Lower end and width of the range over which a star's structure does not depend on a label, (2, n, n_label)."""
+    parts = []
+    for s in sets:
+        ends = torch.tensor([s.free.get(n, (0.0, 0.0)) for n in labels], dtype=torch.float64).T
+        parts.append(torch.stack([ends[0], ends[1] - ends[0]])[:, None].expand(-1, int((~s.held).sum()), -1))
+    return torch.cat(parts, 1)
 
 
 def _optimisers(net: HydrostaticNetwork, t: Mapping[str, Any]) -> list[torch.optim.Optimizer]:

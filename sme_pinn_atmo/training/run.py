@@ -17,9 +17,11 @@ import torch
 from .. import __version__
 from ..composition import SOLAR_SCALES
 from ..emulator import Emulator, save_model
+from ..grids import Structures, read
 from ..labels import Domain
 from ..validation.scores import score
 from .data import TrainingSet, data_path, load_source
+from .errors import MIN_MODELS, fit_error_model, heldout_errors
 from .loop import corpora, train_network
 from .teacher import corrected
 
@@ -71,7 +73,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise ConfigError(
             f"{file}: solar_scale = {config['solar_scale']!r}; allowed: {', '.join(SOLAR_SCALES)}"
         )
-    known = {"name", "path", "select", "defaults", "weight", "tolerance", "evaluate", "corrects", "corpus", "drop"}
+    known = {"name", "path", "select", "defaults", "weight", "tolerance", "evaluate", "corrects", "corpus", "drop",
+             "free"}  # fmt: skip
     for source in config["data"]:
         for key in ("name", "path"):
             if key not in source:
@@ -110,13 +113,12 @@ def load_sets(config: Mapping[str, Any], fold: tuple[int, int] | None = None) ->
 
 
 def train_model(
-    config: Mapping[str, Any], out: Path, *, fold: tuple[int, int] | None = None,
-    figures_from: Path | None = None, progress: bool = True,
-) -> dict[str, Any]:  # fmt: skip
+    config: Mapping[str, Any], out: Path, *, fold: tuple[int, int] | None = None, progress: bool = True
+) -> dict[str, Any]:
     """Train, and write weights and card to `out` (.safetensors and .json beside it). Returns the card.
 
     The checkpoint lies beside `out` (.checkpoint) until training has ended; with it there, training goes on.
-    `figures_from` names the model trained on a fold: its figures on held-out models go into this card.
+    A model trained on a fold gets its scores on the models held out, and its error model from them.
     """
     start = time.monotonic()
     sets = load_sets(config, fold)
@@ -127,23 +129,24 @@ def train_model(
     card = _card(config, sets, domain, fold, time.monotonic() - start)
     save_model(out, tensors, card)
     if fold is not None:
-        card["heldout"]["figures"] = heldout_figures(Emulator.load(out), config, sets)
-    elif figures_from is not None:
-        card["heldout"] = Emulator.load(figures_from).card["heldout"]
-    save_model(out, tensors, card)
+        heldout = heldout_models(config, sets)
+        emulator = Emulator.load(out)
+        card["heldout"]["figures"] = {name: score(emulator, truth) for name, truth in heldout.items()}
+        errors = [heldout_errors(emulator, truth) for truth in heldout.values()]
+        if sum(len(x) for x, _, _ in errors) >= MIN_MODELS:
+            tensors |= fit_error_model(errors, emulator.domain.labels).tensors()
+        save_model(out, tensors, card)
     checkpoint.unlink(missing_ok=True)
     return card
 
 
-def heldout_figures(emulator: Emulator, config: Mapping[str, Any], sets: list[TrainingSet]) -> dict[str, Any]:
-    """Scores on the held-out models of each set marked `evaluate`, at their own depths."""
-    from ..grids import read
-
-    figures = {}
-    for source, s in zip(config["data"], sets, strict=True):
-        if source.get("evaluate") and s.held.any():
-            figures[s.name] = score(emulator, read(data_path(source["path"])).select(s.index[s.held]))
-    return figures
+def heldout_models(config: Mapping[str, Any], sets: list[TrainingSet]) -> dict[str, Structures]:
+    """The held-out models of each set marked `evaluate`, as computed, at their own depths."""
+    return {
+        s.name: read(data_path(source["path"])).select(s.index[s.held])
+        for source, s in zip(config["data"], sets, strict=True)
+        if source.get("evaluate") and s.held.any()
+    }
 
 
 def _domain(config: Mapping[str, Any], sets: list[TrainingSet]) -> Domain:

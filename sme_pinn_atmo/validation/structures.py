@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from ..emulator import Emulator
 from ..grids import COLUMNS, Structures
 from .scores import TEFF_RANGES, predict_like, relative_errors
 
-__all__ = ["plot_errors"]
+__all__ = ["plot_calibration", "plot_errors"]
 
 
 def plot_errors(emulator: Emulator, truth: Structures, path: Path) -> None:
@@ -52,6 +54,26 @@ def plot_errors(emulator: Emulator, truth: Structures, path: Path) -> None:
     axis.set(xscale="log", xlabel="hydrostatic residual |(dP/dm + a)/g − 1|", ylabel="layers", title="hydrostatics")
     axis.legend(fontsize=8)
     figure.suptitle(f"{emulator.name}: {int(np.isfinite(predicted[:, 20, 1]).sum())} computed models")
+    _save(figure, path)
+
+
+def plot_calibration(shares: Mapping[str, Any], path: Path) -> None:
+    """Share of errors within k standard deviations against k, see `training.errors.calibration`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    axis = figure.subplots()
+    axis.plot(shares["k"], shares["expected"], color="0.3", lw=3, alpha=0.5, label="Gaussian")
+    for name, row in shares.items():
+        if name not in ("k", "expected"):
+            axis.plot(shares["k"], row, "o-", ms=3, lw=1, label=name.replace("_", " "))
+    axis.set(xlabel="standard deviations", ylabel="share of errors within", ylim=(0, 1.02))
+    axis.legend(fontsize=8)
+    axis.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     figure.savefig(temporary, dpi=110, format="png")

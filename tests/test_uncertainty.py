@@ -1,0 +1,85 @@
+"""The error bar: calibrated on what was held out, larger far from it, the same from file and for batches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sme_pinn_atmo import Emulator, models
+from sme_pinn_atmo.emulator import update_card
+from sme_pinn_atmo.structure import PROFILES
+from sme_pinn_atmo.training.errors import calibration, fit_error_model
+from sme_pinn_atmo.uncertainty import ERROR_FIELDS, ErrorModel
+
+LABELS = ("teff", "logg", "m_h", "alpha_m", "vturb")
+
+
+def scatter(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Held-out models whose Gaussian errors grow from 0.1 % at 8000 K to 1 % at 4000 K; none above 8000 K."""
+    rng = np.random.default_rng(seed)
+    low, high = (4000, 1, -1, 0, 0), (8000, 5, 0.5, 0.4, 4)
+    x = rng.uniform(low, high, (n, 5))
+    sigma = 10 ** (-2 - (x[:, 0] - 4000) / 4000)
+    error = sigma[:, None, None] * rng.standard_normal((n, 6, 40))
+    error[..., 0] = np.nan
+    return x, error, np.tile(np.linspace(-6, 2, 40), (n, 1))
+
+
+@pytest.fixture(scope="module")
+def fitted() -> ErrorModel:
+    return fit_error_model([scatter(400, 0)], LABELS)
+
+
+def test_shares_of_new_models_are_those_of_a_gaussian(fitted: ErrorModel) -> None:
+    x, error, log_tau = scatter(300, 1)
+    std = fitted.relative_std(x, np.log(10) * log_tau[0])
+    ratio = np.abs(error / std)[..., 1:]
+    assert abs(np.mean(ratio < 1) - 0.683) < 0.03
+    assert abs(np.mean(ratio < 2) - 0.954) < 0.03
+    shares = calibration(fitted, [scatter(400, 0)])
+    assert all(abs(shares[f][3] - 0.683) < 0.02 for f in ERROR_FIELDS)
+
+
+def test_larger_where_errors_were_larger_and_where_no_model_is(fitted: ErrorModel) -> None:
+    tau = np.zeros(1)
+    star = np.array([[4200.0, 3, 0, 0.2, 2], [7800.0, 3, 0, 0.2, 2], [20000.0, 3, 0, 0.2, 2]])
+    cool, warm, far = fitted.relative_std(star, tau)[:, 0, 0]
+    assert cool > 4 * warm
+    assert far > 2 * warm
+    np.testing.assert_allclose(fitted.relative_std(star[1], tau)[0, 0], warm, rtol=1e-12)
+
+
+def test_too_few_models_are_refused() -> None:
+    with pytest.raises(ValueError, match="5 held-out models are too few"):
+        fit_error_model([scatter(5, 0)], LABELS)
+
+
+def test_predict_returns_a_standard_deviation_of_every_profile(fitted: ErrorModel, tmp_path: Path) -> None:
+    atlas12 = Emulator.load("atlas12")
+    bare = replace(atlas12, errors=None)
+    with pytest.raises(ValueError, match="without an error model"):
+        bare.predict(teff=5777, logg=4.4, return_std=True)
+    path = tmp_path / "copy.safetensors"
+    source = models()["atlas12"]
+    path.write_bytes(source.read_bytes())
+    path.with_suffix(".json").write_bytes(source.with_suffix(".json").read_bytes())
+    update_card(path, {"note": "with errors"}, fitted)
+    loaded = Emulator.load(path)
+    assert loaded.card["note"] == "with errors"
+    depths = np.geomspace(1e-5, 10, 17)
+    teff = np.array([[4500.0, 5000.0, 6000.0]] * 2)
+    atmosphere, std = loaded.predict(teff=teff, logg=4.0, tau_ross=depths, return_std=True)
+    assert set(std) == set(PROFILES)
+    plain = atlas12.predict(teff=teff, logg=4.0, tau_ross=depths)
+    np.testing.assert_array_equal(atmosphere.temperature, plain.temperature)
+    for name in PROFILES:
+        assert std[name].shape == (2, 3, 17)
+        assert (std[name] > 0).all() or name == "tau_ross"
+    one = loaded.predict(teff=6000.0, logg=4.0, tau_ross=depths, return_std=True)[1]
+    np.testing.assert_allclose(std["opacity"][1, 2], one["opacity"], rtol=1e-9)
+    x = np.array([6000.0, 4.0, 0.0, 0.0, 1.0])
+    expected = fitted.relative_std(x, np.log(depths))[1] * atmosphere.opacity[1, 2]
+    np.testing.assert_allclose(one["opacity"], expected, rtol=1e-5)
