@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sme_pinn_atmo import Emulator
-from sme_pinn_atmo.grids import GridFileError, Structures, read, read_npz, write_kurucz, write_npz
+from sme_pinn_atmo import Emulator, ModelAtmosphere
+from sme_pinn_atmo.grids import (
+    MARCS_LOG_TAU,
+    GridFileError,
+    Structures,
+    read,
+    read_npz,
+    write_kurucz,
+    write_marcs,
+    write_moog,
+    write_npz,
+    write_turbospectrum,
+)
 
 DECK = """TEFF   5777.  GRAVITY 4.43770 LTE
 TITLE  [+0.5a] VTURB 2.0 KM/SEC
@@ -172,3 +184,67 @@ def test_truncated_marcs_model_names_the_line(tmp_path: Path) -> None:
     (tmp_path / "cut.mod").write_text("\n".join(lines[: start + 20]))
     with pytest.raises(GridFileError, match=r"cut\.mod ends at line"):
         read(tmp_path / "cut.mod")
+
+
+STAR = {"teff": 5000.0, "logg": 3.5, "m_h": -0.5, "alpha_m": 0.4, "vturb": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("write", "suffix", "labels"),
+    [(write_kurucz, ".dat", ("teff", "logg", "m_h", "alpha_m", "vturb")),
+     (write_marcs, ".mod", ("teff", "logg", "m_h", "alpha_m", "vturb")),
+     (write_moog, ".moog", ("teff", "logg", "m_h", "alpha_m", "vturb")),
+     (write_turbospectrum, ".turbospectrum", ("logg", "vturb"))],
+)  # fmt: skip
+def test_files_for_synthesis_codes_read_back(
+    write: Callable[[Path, ModelAtmosphere], None], suffix: str, labels: tuple[str, ...], tmp_path: Path
+) -> None:
+    atm = Emulator.load("atlas12").predict(**STAR, tau_ross=10.0**MARCS_LOG_TAU)
+    path = tmp_path / f"star{suffix}"
+    write(path, atm)
+    s = read(path)
+    for name in labels:
+        assert s.labels[name][0] == pytest.approx(STAR[name], abs=0.011), name
+    np.testing.assert_allclose(s.profiles[0, :, 0], atm.rhox, rtol=1e-6)
+    np.testing.assert_allclose(s.profiles[0, :, 1], atm.temperature, atol=0.051)
+    for j, name in ((2, "gas_pressure"), (3, "electron_density"), (4, "opacity")):
+        np.testing.assert_allclose(s.profiles[0, :, j], getattr(atm, name), rtol=1e-3)
+    # The acceleration of a .mod file is the gradient of its radiation pressure: good away from the ends.
+    middle = slice(3, -3) if suffix == ".mod" else slice(None)
+    np.testing.assert_allclose(
+        s.profiles[0, middle, 5], atm.radiative_acceleration[middle], rtol=0.02 if suffix == ".mod" else 1e-3
+    )
+    with pytest.raises(ValueError, match="one star"):
+        write(path, Emulator.load("atlas12").predict(teff=[5000, 5100], logg=4))
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_mod_columns_lie_where_korg_cuts_them(tmp_path: Path) -> None:
+    """Korg 1.2.1 reads a line by its columns (read_model_atmosphere): log tau5 11-17, depth 19-28, T 30-36, Pe 39-48,
+    Pg 49-60, counted from 1."""
+    atm = Emulator.load("atlas12").predict(**STAR, tau_ross=10.0**MARCS_LOG_TAU)
+    write_marcs(tmp_path / "star.mod", atm)
+    lines = (tmp_path / "star.mod").read_text().splitlines()
+    assert float(next(line for line in lines if "adius" in line).split()[0]) == 1
+    assert int(next(line for line in lines if "Number of depth points" in line).split()[0]) == 56
+    start = next(i for i, line in enumerate(lines) if "lgTauR" in line) + 1
+    cut = [[float(line[a - 1 : b]) for a, b in ((11, 17), (19, 28), (30, 36), (39, 48), (49, 60))]
+           for line in lines[start : start + 56]]  # fmt: skip
+    tau5, depth, t, pe, pg = np.array(cut).T
+    assert (np.diff(tau5) > 0).all()
+    assert np.interp(0.0, MARCS_LOG_TAU, depth) == pytest.approx(0, abs=1e5)
+    np.testing.assert_allclose(t, atm.temperature, atol=0.051)
+    np.testing.assert_allclose(pg, atm.gas_pressure, rtol=1e-4)
+    np.testing.assert_allclose(pe / t, 1.380649e-16 * atm.electron_density, rtol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("KURUCZ\nx\nNTAU  \n", "line 3: NTAU"), ("KURUCZ\nx\nNTAU         5\n 1 2 3\n", "5 layers from line 4"),
+     ("'KURUCZ' 5\n", "line 1"), ("'KURUCZ' 2 5000. 4.4 0 0.\n 1 2 3 4 5 6 7\n 1 2 x\n", "line 3"),
+     ("'KURUCZ' 2 5000. 4.4 0 0.\n 1 2 3 4 5 6 7\n 1 2 3 4 5 6 7\n", "RHOX increasing")],
+)  # fmt: skip
+def test_damaged_input_files_name_the_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.mod").write_text(text)
+    with pytest.raises(GridFileError, match=message):
+        read(tmp_path / "a.mod")

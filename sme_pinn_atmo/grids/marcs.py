@@ -6,11 +6,20 @@ import re
 from pathlib import Path
 
 import numpy as np
+from scipy.constants import Stefan_Boltzmann
 
-from ..physics import BOLTZMANN
+from ..composition import ALPHA_ELEMENTS, ATOMIC_NUMBER, SOLAR_SCALES
+from ..continuum import tau_5000
+from ..emulator import write_atomically
+from ..physics import ATOMIC_MASS, BOLTZMANN
+from ..structure import ModelAtmosphere
 from .structures import COLUMNS, GridFileError, Structures
 
-__all__ = ["read_marcs"]
+__all__ = ["MARCS_LOG_TAU", "read_marcs", "write_marcs"]
+
+#: The 56 depths of MARCS models, log10 tau_Ross: -5 to -3 by 0.2, to 1 by 0.1, to 2 by 0.2.
+MARCS_LOG_TAU = np.round(np.concatenate([np.arange(-5, -2.95, 0.2), np.arange(-2.9, 1.05, 0.1),
+                                         np.arange(1.2, 2.05, 0.2)]), 2)  # fmt: skip
 
 
 def read_marcs(path: str | Path) -> Structures:
@@ -57,6 +66,62 @@ def read_marcs(path: str | Path) -> Structures:
         {k: np.array([v]) for k, v in labels.items()}, profiles[None], first[None, :, 1], np.array([n]),
         {"radius": np.array([header("radius" if "cm radius" in "".join(lines[:start]) else "Radius")])}, str(path),
     )  # fmt: skip
+
+
+def write_marcs(path: str | Path, atmosphere: ModelAtmosphere) -> None:
+    """Write one atmosphere as a plane-parallel `.mod` file that `read_marcs` and Korg's `read_model_atmosphere` take.
+
+    The format gives log tau_Ross with two decimals: predict at 10**`MARCS_LOG_TAU` for depths that they hold exactly.
+    Its tau(5000 A) is the continuum of `continuum.tau_5000`; its density counts atoms only; its convection columns are
+    zero; abundances that the solar scale leaves out are -99.
+
+    Raises ValueError for more than one star.
+    """
+    if atmosphere.shape:
+        raise ValueError(f"a .mod file holds one star, not a batch of shape {atmosphere.shape}")
+    get = {k: float(v) for k, v in atmosphere.labels.items()}
+    m_h, alpha_m = get.get("m_h", 0.0), get.get("alpha_m", 0.0)
+    t, m, density = atmosphere.temperature, atmosphere.rhox, atmosphere.density
+    electrons = atmosphere.electron_density * BOLTZMANN * t
+    log_tau, log_5000 = np.log10(atmosphere.tau_ross), np.log10(tau_5000(atmosphere))
+    # Depth from dz = dm / rho, zero where tau_Ross = 1; radiation pressure from dP_rad = a dm, zero at m = 0.
+    z = np.concatenate([[0.0], np.cumsum(np.diff(m) * 0.5 * (1 / density[1:] + 1 / density[:-1]))])
+    z -= np.interp(0.0, log_tau, z)
+    a = atmosphere.radiative_acceleration
+    radiation = a[0] * m[0] + np.concatenate([[0.0], np.cumsum(np.diff(m) * 0.5 * (a[1:] + a[:-1]))])
+    weight = atmosphere.density / atmosphere.atom_density / ATOMIC_MASS
+    solar = SOLAR_SCALES[atmosphere.solar_scale]
+    abundance = {z_: solar[el] + (m_h if z_ > 2 else 0.0) + (alpha_m if el in ALPHA_ELEMENTS else 0.0)
+                 for el, z_ in ATOMIC_NUMBER.items()}  # fmt: skip
+    numbers = [f"{abundance.get(i, -99.0):7.2f}" for i in range(1, 93)]
+    out = [
+        f"sme_pinn_atmo {atmosphere.source}"[:72],
+        f"{get['teff']:7.0f}.      Teff [K].         By a neural network, not a MARCS model",
+        f"{1e3 * Stefan_Boltzmann * get['teff'] ** 4:12.4E} Flux [erg/cm2/s]",
+        f"{10.0 ** get['logg']:12.4E} Surface gravity [cm/s2]",
+        f"{get.get('vturb', 0.0):5.1f}        Microturbulence parameter [km/s]",
+        "  0.0        No mass for plane-parallel models",
+        f" {m_h:+.2f} {alpha_m:+.2f} Metallicity [Fe/H] and [alpha/Fe]",
+        "  1.0000E+00 1 cm radius for plane-parallel models",
+        "  0.0000E+00 Luminosity [Lsun] FOR A RADIUS OF 1 cm!",
+        "  0.00 0.00 0.000 0.00 are the convection parameters: alpha, nu, y and beta",
+        "  0.00000 0.00000 0.00E+00 are X, Y and Z, not given",
+        "Logarithmic chemical number abundances, H always 12.00",
+        *("".join(numbers[i : i + 10]) for i in range(0, 92, 10)),
+        f"{len(m):4d} Number of depth points",
+        "Model structure",
+        " k lgTauR  lgTau5    Depth     T        Pe          Pg         Prad       Pturb",
+    ]
+    rows = zip(log_tau, log_5000, z, t, electrons, atmosphere.gas_pressure, radiation, strict=True)
+    for i, (tau, tau5, depth, temperature, pe, pg, pr) in enumerate(rows, start=1):
+        out.append(f"{i:3d} {tau:5.2f} {tau5:7.4f} {depth:10.3E} {temperature:7.1f}  {pe:10.4E}  {pg:10.4E}  {pr:10.4E}"
+                   "  0.0000E+00")  # fmt: skip
+    out.append(" k lgTauR    KappaRoss   Density   Mu      Vconv   Fconv/F      RHOX")
+    for i, (tau, kappa, rho, mu, mass) in enumerate(
+        zip(log_tau, atmosphere.opacity, density, weight, m, strict=True), start=1
+    ):
+        out.append(f"{i:3d} {tau:5.2f}  {kappa:10.4E}  {rho:10.4E} {mu:5.3f}  0.000E+00 0.00000  {mass:12.6E}")
+    write_atomically(Path(path), ("\n".join(out) + "\n").encode())
 
 
 def _table(path: Path, lines: list[str], start: int, n: int, columns: int) -> np.ndarray:
