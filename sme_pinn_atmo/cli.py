@@ -112,39 +112,93 @@ def evaluate(model: str, data: Path, family: str | None, heldout: bool, as_json:
 
 
 @main.command()
+@click.argument("labels", type=click.Path(path_type=Path, dir_okay=False), required=False)
 @click.option("--model", default="atlas12", show_default=True, help="Model to use.")
-@click.option("--teff", type=float, required=True, help="Effective temperature [K].")
-@click.option("--logg", type=float, required=True, help="Surface gravity, log10 of cm s-2.")
+@click.option("--teff", type=float, help="Effective temperature [K].")
+@click.option("--logg", type=float, help="Surface gravity, log10 of cm s-2.")
 @click.option("--m-h", type=float, help="[M/H] in dex.")
 @click.option("--alpha-m", type=float, help="[alpha/M] in dex.")
 @click.option("--vturb", type=float, help="Microturbulence [km/s].")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True,
-              help="File to write: .ecsv, .fits, or .dat for a Kurucz deck.")  # fmt: skip
-def predict(model: str, out: Path, **labels: float | None) -> None:
-    """Write the atmosphere of one star; labels left out have the model's defaults.
+@click.option("--format", "kind", help="ecsv, fits, h5, kurucz, marcs, moog, turbospectrum; by the suffix if left out.")
+@click.option("--column", "columns", metavar="LABEL=NAME", multiple=True, help="Column of LABELS for a label.")
+@click.option("--field", "fields", multiple=True, help="Profile to write (of a catalogue); all if left out.")
+@click.option("--std", is_flag=True, help="Also write standard deviations (of a catalogue).")
+@click.option("--double", is_flag=True, help="Write double precision (of a catalogue).")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write.")
+def predict(
+    labels: Path | None, model: str, kind: str | None, columns: tuple[str, ...], fields: tuple[str, ...], std: bool,
+    double: bool, out: Path, **one: float | None,
+) -> None:  # fmt: skip
+    """Write the atmosphere of one star, or those of a catalogue.
 
+    One star: its labels as options (those left out have the model's defaults), OUT by its suffix .ecsv, .fits, .h5,
+    .dat (Kurucz deck), .mod (MARCS), .moog or .turbospectrum. A catalogue: LABELS is a .fits, .csv, .ecsv or
+    .parquet table with a column for each label, OUT an HDF5 file (.h5); interrupted, the same command goes on.
+
+    \b
     Example: sme-pinn-atmo predict --teff 5777 --logg 4.44 --vturb 1 --out sun.dat
+    Example: sme-pinn-atmo predict stars.fits --column m_h=FE_H --out atmospheres.h5
     """
+    from .catalogue import predict_catalogue
     from .emulator import Emulator
-    from .grids import write_kurucz
+    from .structure import PROFILES
 
+    given: dict[str, Any] = {k: v for k, v in one.items() if v is not None}
     try:
-        given: dict[str, Any] = {k: v for k, v in labels.items() if v is not None}
-        atmosphere = Emulator.load(model).predict(**given)
-        if out.suffix == ".dat":
-            write_kurucz(out, atmosphere)
-        elif out.suffix in (".ecsv", ".fits"):
-            temporary = out.with_name(f".{out.stem}.part{out.suffix}")
-            try:
-                atmosphere.to_table().write(temporary, overwrite=True)
-                temporary.replace(out)
-            finally:
-                temporary.unlink(missing_ok=True)
-        else:
-            raise click.BadParameter(f"{out.suffix!r} is not .ecsv, .fits or .dat", param_hint="--out")
+        emulator = Emulator.load(model)
+        if labels is None:
+            click.echo(f"{out}: {_write_star(emulator, given, out, kind)!r}")
+            return
+        if given:
+            raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} is for one star; {labels} has the labels")
+        if (kind or out.suffix) not in ("h5", ".h5", ".hdf5"):
+            raise click.BadParameter(f"{kind or out.suffix!r}: a catalogue goes to .h5", param_hint="--out")
+        named = dict(_pair(c) for c in columns)
+        counts = predict_catalogue(
+            emulator, labels, out, columns=named, fields=fields or tuple(PROFILES)[1:], return_std=std,
+            precision="float64" if double else "float32",
+        )  # fmt: skip
     except (ValueError, TypeError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"{out}: {atmosphere!r}")
+    click.echo(f"{out}: {counts['stars']} stars, {counts['outside']} of them outside the domain and NaN")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    label, sign, name = text.partition("=")
+    if not (label and sign and name):
+        raise click.BadParameter(f"{text!r} is not LABEL=NAME", param_hint="--column")
+    return label, name
+
+
+def _write_star(emulator: Any, labels: dict[str, Any], out: Path, kind: str | None) -> Any:
+    """Predict one star and write it; returns the atmosphere."""
+    from .grids import MARCS_LOG_TAU, write_kurucz, write_marcs, write_moog, write_turbospectrum
+
+    suffixes = {".ecsv": "ecsv", ".fits": "fits", ".h5": "h5", ".hdf5": "h5", ".dat": "kurucz", ".mod": "marcs",
+                ".moog": "moog", ".turbospectrum": "turbospectrum"}  # fmt: skip
+    kind = kind or suffixes.get(out.suffix)
+    if kind not in suffixes.values():
+        raise click.BadParameter(
+            f"{kind or out.suffix!r} is none of {', '.join(suffixes)}; --format names another", param_hint="--out"
+        )
+    tau = 10.0**MARCS_LOG_TAU if kind == "marcs" else None
+    atmosphere = emulator.predict(**labels, tau_ross=tau)
+    writers: dict[str, Any] = {
+        "kurucz": write_kurucz, "marcs": write_marcs, "moog": write_moog, "turbospectrum": write_turbospectrum
+    }  # fmt: skip
+    if kind in writers:
+        writers[kind](out, atmosphere)
+        return atmosphere
+    temporary = out.with_name(f".{out.stem}.part{out.suffix}")
+    try:
+        if kind == "h5":
+            atmosphere.to_table().write(temporary, format="hdf5", path="atmosphere", serialize_meta=True)
+        else:
+            atmosphere.to_table().write(temporary, format="ascii.ecsv" if kind == "ecsv" else kind, overwrite=True)
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return atmosphere
 
 
 @main.group()

@@ -16,7 +16,7 @@ from sme_pinn_atmo.grids import read
 SUN = ["--teff", "5777", "--logg", "4.44", "--vturb", "1.5"]
 
 
-@pytest.mark.parametrize("suffix", [".ecsv", ".fits"])
+@pytest.mark.parametrize("suffix", [".ecsv", ".fits", ".h5"])
 def test_tables_have_every_profile_with_its_unit(tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"sun{suffix}"
     result = CliRunner().invoke(main, ["predict", *SUN, "--out", str(out)])
@@ -26,6 +26,15 @@ def test_tables_have_every_profile_with_its_unit(tmp_path: Path, suffix: str) ->
     np.testing.assert_allclose(table["temperature"].to_value("K"), atm.temperature)
     np.testing.assert_allclose(table["gas_pressure"].to_value("dyn cm-2"), atm.gas_pressure)
     assert [p.name for p in tmp_path.iterdir()] == [out.name]
+
+
+@pytest.mark.parametrize("out", ["sun.mod", "sun.moog", "sun.turbospectrum", "sun.txt"])
+def test_files_for_synthesis_codes(tmp_path: Path, out: str) -> None:
+    option = ["--format", "moog"] if out == "sun.txt" else []
+    result = CliRunner().invoke(main, ["predict", *SUN, *option, "--out", str(tmp_path / out)])
+    assert result.exit_code == 0, result.output
+    s = read(tmp_path / out)
+    assert (s.labels["logg"][0], s.labels["vturb"][0]) == (pytest.approx(4.44), 1.5)
 
 
 def test_deck_reads_back(tmp_path: Path) -> None:
@@ -39,7 +48,7 @@ def test_deck_reads_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["--teff", "90000", "--logg", "4", "--out", "a.dat"], "teff = 90000"),
-     ([*SUN, "--out", "a.xyz"], "is not .ecsv, .fits or .dat"),
+     ([*SUN, "--out", "a.xyz"], "is none of .ecsv, .fits, .h5, .hdf5, .dat, .mod"),
      ([*SUN, "--model", "atlas99", "--out", "a.dat"], "unknown model")],
 )  # fmt: skip
 def test_mistakes_end_in_one_sentence(
