@@ -201,6 +201,147 @@ def _write_star(emulator: Any, labels: dict[str, Any], out: Path, kind: str | No
     return atmosphere
 
 
+def _star_options(command: Any) -> Any:
+    """Options of a star and of its spectrum, shared by `synthesize` and `fit`."""
+    for option in reversed((
+        click.option("--model", default="atlas12", show_default=True, help="Model of the atmosphere."),
+        click.option("--lines", type=click.Path(path_type=Path, dir_okay=False),
+                     help="VALD line list; the packaged one (6130-6181 A) if left out."),
+        click.option("--teff", type=float, required=True, help="Effective temperature [K]."),
+        click.option("--logg", type=float, required=True, help="Surface gravity, log10 of cm s-2."),
+        click.option("--monh", type=float, default=0.0, show_default=True, help="[M/H] in dex."),
+        click.option("--alpha", type=float, default=0.0, show_default=True, help="[alpha/M] in dex."),
+        click.option("--vmic", type=float, default=1.0, show_default=True, help="Microturbulence [km/s]."),
+        click.option("--vmac", type=float, default=0.0, show_default=True, help="Macroturbulence [km/s]."),
+        click.option("--vsini", type=float, default=0.0, show_default=True, help="Rotation [km/s]."),
+        click.option("--resolution", type=float, default=0.0, show_default=True, help="R of the instrument; 0: none."),
+        click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Also draw it (PNG)."),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@main.command()
+@_star_options
+@click.option("--wave", type=(float, float), required=True, help="First and last wavelength in air [A].")
+@click.option("--step", type=click.FloatRange(min=1e-4), default=0.02, show_default=True, help="Step [A].")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".ecsv, .fits or .csv")
+def synthesize(
+    model: str, lines: Path | None, plot: Path | None, wave: tuple[float, float], step: float, out: Path,
+    **parameters: float,
+) -> None:  # fmt: skip
+    """A synthetic spectrum of PySME on the PINN: wavelength in air [A] and normalised flux.
+
+    Example: sme-pinn-atmo synthesize --teff 5777 --logg 4.44 --wave 6140 6160 --out sun.ecsv --plot sun.png
+    """
+    import numpy as np
+    from astropy import units
+    from astropy.table import QTable
+
+    from . import spectra
+
+    formats = {".ecsv": "ascii.ecsv", ".fits": "fits", ".csv": "ascii.csv"}
+    if out.suffix not in formats:
+        raise click.BadParameter(f"{out.suffix!r} is not one of {', '.join(formats)}", param_hint="--out")
+    if not wave[0] + step < wave[1]:
+        raise click.BadParameter(f"{wave[0]:g} to {wave[1]:g} is no range", param_hint="--wave")
+    grid = np.arange(wave[0], wave[1] + step / 2, step)
+    try:
+        flux = spectra.synthesize(model, grid, spectra.read_lines(lines), **parameters)
+        meta = {"model": model, **parameters}
+        temporary = out.with_name(f".{out.stem}.part{out.suffix}")
+        try:
+            QTable({"wavelength": grid * units.AA, "flux": flux}, meta=meta).write(
+                temporary, format=formats[out.suffix], overwrite=True
+            )
+            temporary.replace(out)
+        finally:
+            temporary.unlink(missing_ok=True)
+        if plot is not None:
+            spectra.plot(plot, grid, {f"PySME on {model}": flux}, _star_text(parameters))
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{out}: {len(grid)} points, deepest {1 - flux.min():.3f}")
+
+
+@main.command()
+@click.argument("spectrum", type=click.Path(path_type=Path, dir_okay=False))
+@_star_options
+@click.option("--free", multiple=True, default=("teff", "logg", "monh"), show_default=True,
+              help="Parameter to fit: teff, logg, monh, vmic, vmac, vsini; may be given again.")  # fmt: skip
+@click.option("--velocity", is_flag=True, help="Also fit a radial velocity.")
+@click.option("--error", type=click.FloatRange(min=0, min_open=True), help="Error of the flux, if the file has none.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def fit(
+    spectrum: Path, model: str, lines: Path | None, plot: Path | None, free: tuple[str, ...], velocity: bool,
+    error: float | None, as_json: bool, **start: float,
+) -> None:  # fmt: skip
+    """Fit an observed, continuum-normalised spectrum with PySME on the PINN.
+
+    SPECTRUM is a table (.ecsv, .fits, .csv or text) of wavelength in air [A], flux and error; --teff and the like
+    say where the fit starts.
+
+    Example: sme-pinn-atmo fit sun.ecsv --error 0.005 --teff 5500 --logg 4.2 --plot fit.png
+    """
+    import json
+
+    from . import spectra
+
+    try:
+        wave, flux, sigma = spectra.read_spectrum(spectrum, error)
+        result = spectra.fit(
+            model, wave, flux, sigma, spectra.read_lines(lines), free, radial_velocity=velocity, **start
+        )
+        if plot is not None:
+            both = {spectrum.name: flux, f"PySME on {model}": result.fitted}
+            spectra.plot(plot, wave, both, _star_text(result.values))
+    except (ValueError, TypeError, OSError, RuntimeError) as problem:
+        raise click.ClickException(str(problem)) from None
+    if as_json:
+        shown = ("values", "errors", "vrad", "reduced_chi2", "evaluations")
+        click.echo(json.dumps({name: getattr(result, name) for name in shown}, indent=1))
+        return
+    for name in free:
+        click.echo(f"{name:6} {result.values[name]:10.4g} +- {result.errors[name]:.2g}")
+    if velocity:
+        click.echo(f"vrad   {result.vrad:10.4g}")
+    click.echo(f"reduced chi2 {result.reduced_chi2:.3g}, {result.evaluations} iterations")
+
+
+def _star_text(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in values.items() if value or name in ("teff", "logg"))
+
+
+@main.command("export-grid")
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--model", default="atlas12", show_default=True, help="Model to tabulate.")
+@click.option("--teff", type=(float, float, float), required=True, help="First, last and step [K].")
+@click.option("--logg", type=(float, float, float), required=True, help="First, last and step [dex].")
+@click.option("--m-h", type=(float, float, float), default=(0.0, 0.0, 1.0), help="First, last and step [dex].")
+@click.option("--alpha-m", type=float, default=0.0, show_default=True, help="[alpha/M] of all nodes [dex].")
+@click.option("--vturb", type=float, help="Microturbulence of all nodes [km/s]; the model's default if left out.")
+def export_grid(
+    path: Path, model: str, teff: tuple[float, float, float], logg: tuple[float, float, float],
+    m_h: tuple[float, float, float], alpha_m: float, vturb: float | None,
+) -> None:  # fmt: skip
+    """Write a grid file (.npz) for PySME alone, for those who cannot install this package where they work.
+
+    Nodes outside the model's domain are left out. Use it as `sme.atmo.source = AtmosphereGrid.load(PATH)`.
+
+    Example: sme-pinn-atmo export-grid grid.npz --teff 4500 6500 125 --logg 3.5 5 0.25 --m-h -1 0.5 0.25
+    """
+    from .grids.pysme_grid import grid_of_nodes, write_pysme_grid
+
+    if path.suffix != ".npz":
+        raise click.BadParameter(f"{path.suffix!r}: PySME reads such grids from .npz", param_hint="PATH")
+    try:
+        nodes, left_out = grid_of_nodes(model, {"teff": teff, "logg": logg, "m_h": m_h}, alpha_m=alpha_m, vturb=vturb)
+        write_pysme_grid(path, nodes, solar_scale=str(nodes.extra["solar_scale"][0]))
+    except (ValueError, TypeError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{path}: {len(nodes)} nodes, {left_out} outside the domain left out")
+
+
 @main.group()
 def validate() -> None:
     """Compare structures and spectra with computed models and with the observed Sun."""
@@ -336,6 +477,33 @@ def physical(model: str, stars: int, seed: int) -> None:
         click.echo(f"{count:7d} of {stars}: {CHECKS[name]}")
     if len(bad):
         raise click.exceptions.Exit(1)
+
+
+@validate.command()
+@click.option("--config", default="atlas9", show_default=True, help="Training configuration: its data and folds.")
+@click.option("--fold", metavar="K/N", default="1/10", show_default=True, help="Part that is held out.")
+@click.option("--seconds", type=click.FloatRange(min=1), default=480.0, show_default=True,
+              help="Processor time of each training.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="ablation_report", show_default=True,
+              help="Folder for results; a network that is there already is not trained again.")  # fmt: skip
+def ablation(config: str, fold: str, seconds: float, out: Path) -> None:
+    """A plain network, the soft penalty of Kurucz-a1, and hydrostatics by construction, at equal processor time.
+
+    Needs torch and SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate ablation --out ablation_report
+    """
+    k, _, n = fold.partition("/")
+    if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n) and int(n) > 1):
+        raise click.BadParameter(f"{fold!r} is not K/N with 1 <= K <= N", param_hint="--fold")
+    try:
+        from .validation import ablation as comparison
+
+        result = comparison.ablation(out, config=config, fold=(int(k), int(n)), seconds=seconds)
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"training needs {error.name}: pip install 'sme-pinn-atmo[train]'") from None
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(comparison.format_summary(result))
+    click.echo(f"table: {out / 'ablation.md'}\nplot: {out / 'ablation.png'}")
 
 
 @validate.command()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from . import spectra
 
 __all__ = ["DemoResult", "line_list", "run"]
 
@@ -53,27 +53,14 @@ def line_list() -> Any:
     return lines
 
 
-def star(model: str, labels: dict[str, float], wave: np.ndarray) -> Any:
-    """An `SME_Structure` of a star on the PINN, ready to synthesise."""
-    from pysme.abund import Abund
-    from pysme.sme import SME_Structure
-
-    from .pysme import PinnAtmosphereGrid
-
-    sme = SME_Structure()
-    sme.teff, sme.logg, sme.monh = labels["teff"], labels["logg"], labels["monh"]
-    sme.vmic, sme.vmac, sme.vsini, sme.ipres = 1.0, 3.0, 1.6, 60_000
-    sme.abund = Abund(monh=labels["monh"], pattern="asplund2009")
-    sme.linelist = line_list()
-    sme.wave = wave
-    sme.vrad_flag = sme.cscale_flag = "none"
-    sme.atmo.source, sme.atmo.method = PinnAtmosphereGrid(model), "grid"
-    return sme
+def star(model: str, labels: dict[str, Any], wave: np.ndarray) -> Any:
+    """The demo's star on the PINN."""
+    return spectra.star(model, wave, line_list(), **labels, vmac=3.0, vsini=1.6, resolution=60_000)
 
 
 def run(model: str = "atlas12", folder: str | Path = ".", *, seed: int = 1, snr: float = 200.0) -> DemoResult:
     """Synthesise, add noise, fit, and save the plot `sme_pinn_atmo_demo.png` in `folder`."""
-    with _quiet_pysme():
+    with spectra.quiet_pysme():
         from pysme.solve import solve
         from pysme.synthesize import synthesize_spectrum
 
@@ -102,17 +89,6 @@ def format_result(result: DemoResult) -> str:
             f"{result.fit[name]:10.{digits}f}{result.error[name]:9.{digits}f}"
         )
     return "\n".join(rows)
-
-
-@contextlib.contextmanager
-def _quiet_pysme() -> Any:
-    """PySME reports every step; here only its warnings pass."""
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def _plot(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..composition import SOLAR_SCALES, mean_atomic_mass
+from ..emulator import Emulator
 from ..physics import BOLTZMANN
 from .structures import COLUMNS, GridFileError, Structures
 
-__all__ = ["read_pysme_grid", "write_pysme_grid"]
+__all__ = ["grid_of_nodes", "read_pysme_grid", "write_pysme_grid"]
 
 
 def read_pysme_grid(path: str | Path) -> Structures:
@@ -88,3 +90,38 @@ def write_pysme_grid(path: str | Path, structures: Structures, *, solar_scale: s
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def grid_of_nodes(
+    model: str, axes: Mapping[str, tuple[float, float, float]], *, alpha_m: float = 0.0, vturb: float | None = None
+) -> tuple[Structures, int]:
+    """A model's structures at the nodes of a grid, and how many nodes lie outside its domain and are left out.
+
+    Parameters
+    ----------
+    axes : teff [K], logg, m_h [dex] -> first, last and step
+    alpha_m [dex], vturb [km/s] : the same at all nodes; None for the model's default vturb
+
+    Raises ValueError for an axis without a node, or no node in the domain.
+    """
+    emulator = Emulator.load(model)
+    points = []
+    for name, (low, high, step) in axes.items():
+        if not (step > 0 and high >= low):
+            raise ValueError(f"{name} from {low:g} to {high:g} in steps of {step:g} is no axis")
+        points.append(np.round(low + step * np.arange(round((high - low) / step + 1e-6) + 1), 6))
+    mesh = np.meshgrid(*points, indexing="ij")
+    labels: dict[str, Any] = {name: m.ravel() for name, m in zip(axes, mesh, strict=True)}
+    labels["alpha_m"] = np.full(mesh[0].size, alpha_m)
+    labels["vturb"] = np.full(mesh[0].size, emulator.domain.defaults["vturb"] if vturb is None else vturb)
+    inside = emulator.domain.contains(**labels)
+    if not inside.any():
+        emulator.domain.check(emulator.domain.stack(labels))
+    labels = {k: v[inside] for k, v in labels.items()}
+    a = emulator.predict(**labels)
+    columns = (a.rhox, a.temperature, a.gas_pressure, a.electron_density, a.opacity, a.radiative_acceleration)
+    n = int(inside.sum())
+    extra = {"solar_scale": np.full(n, a.solar_scale)}
+    return Structures(labels, np.stack(columns, -1), np.log10(a.tau_ross), np.full(n, a.n_depth), extra, model), int(
+        (~inside).sum()
+    )

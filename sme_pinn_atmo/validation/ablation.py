@@ -171,12 +171,11 @@ def plot(predicted: Mapping[str, NDArray[np.float64]], truth: Structures, path: 
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 7.5), layout="constrained")
-    top = figure.subplots(2, 4)
+    cells = figure.add_gridspec(2, 4, height_ratios=(1, 1.1))
+    top = [figure.add_subplot(cells[0, k]) for k in range(4)]
     everything = {**predicted, "computed": truth.profiles}
     names = {**NETWORKS, "computed": "computed models"}
-    distribution = figure.add_subplot(2, 1, 2)
-    for axis in top[1]:
-        axis.remove()
+    distribution = figure.add_subplot(cells[1, :])
     bins = np.geomspace(1e-7, 30, 80)
     for k, (name, profiles) in enumerate(everything.items()):
         slope, right, residual = [], [], []
@@ -188,13 +187,13 @@ def plot(predicted: Mapping[str, NDArray[np.float64]], truth: Structures, path: 
             right.append((10.0**logg - 0.5 * (a[1:] + a[:-1])) / (0.5 * (kappa[1:] + kappa[:-1])))
         x, y = np.concatenate(right), np.concatenate(slope)
         ok = (x > 0) & (y > 0)
-        top[0, k].loglog(x[ok][::3], y[ok][::3], ",", color=f"C{k}", alpha=0.5, rasterized=True)
-        top[0, k].plot([1e-2, 1e8], [1e-2, 1e8], color="0.4", lw=0.7)
-        top[0, k].set(title=names[name], xlabel=r"$(g-a)/\kappa$", xlim=(1e-1, 1e8), ylim=(1e-1, 1e8))
+        top[k].loglog(x[ok][::3], y[ok][::3], ",", color=f"C{k}", alpha=0.5, rasterized=True)
+        top[k].plot([1e-2, 1e8], [1e-2, 1e8], color="0.4", lw=0.7)
+        top[k].set(title=names[name], xlabel=r"$(g-a)/\kappa$", xlim=(1e-1, 1e8), ylim=(1e-1, 1e8))
         values = np.concatenate(residual)
         distribution.hist(np.clip(values, bins[0], bins[-1]), bins=list(bins), histtype="step", color=f"C{k}", lw=1.5,
                           label=f"{names[name]}: median {100 * np.nanmedian(values):.2g} %")  # fmt: skip
-    top[0, 0].set_ylabel(r"$dP/d\tau$ [dyn cm$^{-2}$]")
+    top[0].set_ylabel(r"$dP/d\tau$ [dyn cm$^{-2}$]")
     distribution.set(xscale="log", xlabel="hydrostatic residual |(dP/dm + a)/g − 1|", ylabel="layers")
     distribution.legend(fontsize=9)
     temporary = path.with_name(f".{path.name}.part")

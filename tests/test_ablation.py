@@ -1,0 +1,34 @@
+"""The ablation, small: three networks on made-up structures, kept results, and what only one of them can do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("torch", reason="training needs torch (the extra `train`)")
+
+from sme_pinn_atmo.cli import main
+from sme_pinn_atmo.grids import write_npz
+
+from .conftest import made_up_structures
+from .test_training import CONFIG
+
+
+def test_only_construction_is_hydrostatic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_npz(tmp_path / "grid.npz", made_up_structures(400, seed=1))
+    (tmp_path / "small.toml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    command = ["validate", "ablation", "--config", "small.toml", "--seconds", "2", "--out", "report"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    summary = json.loads(Path("report/ablation.json").read_text())
+    residual = {k: r["scores"]["all"]["HSE"]["median"] for k, r in summary["networks"].items()}
+    assert residual["hydrostatic"] < 0.1 * min(residual["plain"], residual["soft"])
+    assert summary["networks"]["plain"]["scores"]["all"]["T"]["median"] < 2
+    assert Path("report/ablation.png").read_bytes()[:4] == b"\x89PNG"
+    before = Path("report/soft.json").stat().st_mtime_ns
+    assert CliRunner().invoke(main, command).exit_code == 0
+    assert Path("report/soft.json").stat().st_mtime_ns == before
