@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,11 +20,12 @@ from .runtime import FIELDS, Network
 from .structure import PROFILES, ModelAtmosphere
 from .uncertainty import ERROR_FIELDS, ErrorModel
 
-__all__ = ["Emulator", "Jacobian", "ModelFileError", "models", "update_card"]
+__all__ = ["Emulator", "Jacobian", "ModelFileError", "models", "update_card", "user_folder"]
 
 #: Version of the layout of weights and card; a newer file is refused.
 FORMAT = 1
 
+_ENTRY_POINTS = "sme_pinn_atmo.models"
 _PACKAGED = Path(__file__).parent / "models"
 _TENSORS = ("feature_mean", "feature_scale", "w_in", "b_in", "w", "b", "w_out", "b_out", "basis", "mean", "ln_tau")
 
@@ -33,8 +35,40 @@ class ModelFileError(ValueError):
 
 
 def models() -> dict[str, Path]:
-    """Names of the packaged models and where their weights lie."""
-    return {p.stem: p for p in sorted(_PACKAGED.glob("*.safetensors"))}
+    """Names of the models that there are, and where their weights lie: the packaged ones, those in the user's folder
+    (`user_folder`), and those of other packages (entry points `sme_pinn_atmo.models`, each the path of a .safetensors
+    file or a function that returns it). Of two with one name the first in this order counts."""
+    from importlib.metadata import entry_points
+
+    found: dict[str, Path] = {}
+    for folder in (_PACKAGED, user_folder()):
+        if folder is not None:
+            found = {p.stem: p for p in sorted(folder.glob("*.safetensors"))} | found
+    for entry in entry_points(group=_ENTRY_POINTS):
+        if entry.name not in found:
+            found[entry.name] = _entry_path(entry)
+    return found
+
+
+def user_folder() -> Path | None:
+    """Where a user's own models lie: `SME_PINN_ATMO_MODELS`, else `sme_pinn_atmo/models` below `XDG_DATA_HOME` or
+    `~/.local/share`; None without a home."""
+    if own := os.environ.get("SME_PINN_ATMO_MODELS"):
+        return Path(own)
+    if data := os.environ.get("XDG_DATA_HOME"):
+        return Path(data) / "sme_pinn_atmo" / "models"
+    try:
+        return Path.home() / ".local" / "share" / "sme_pinn_atmo" / "models"
+    except RuntimeError:
+        return None
+
+
+def _entry_path(entry: Any) -> Path:
+    try:
+        value = entry.load()
+        return Path(value() if callable(value) else value)
+    except Exception as error:  # whatever another package does wrong
+        raise ModelFileError(f"the entry point {entry.name!r} ({entry.value}) gives no path: {error}") from None
 
 
 class Jacobian(dict[str, NDArray[np.float64]]):
@@ -70,19 +104,14 @@ class Emulator:
 
     @classmethod
     def load(cls, name: str | Path = "atlas12") -> Emulator:
-        """A packaged model by its name, or one from a path to its `.safetensors` (or `.json`) file.
+        """A model by its name in `models()`, or one from a path to its `.safetensors` (or `.json`) file.
 
         Raises
         ------
         ValueError : no such model; lists the known ones
         ModelFileError : files that are missing, damaged or of a newer format
         """
-        known = models()
-        path = known.get(str(name)) or Path(name).with_suffix(".safetensors")
-        if not path.is_file():
-            raise ValueError(
-                f"unknown model {str(name)!r}; known: {', '.join(known)}, or a path to a .safetensors file"
-            )
+        path = _weights(name)
         card = _read_card(path.with_suffix(".json"))
         tensors = _read_tensors(path, card)
         labels = tuple(card["labels"])
@@ -256,6 +285,18 @@ class Emulator:
         return f"<Emulator {self.name!r}: {box}; {len(self.tau_ross)} layers>"
 
 
+def _weights(name: str | Path) -> Path:
+    """The weights that a name or path stands for; packaged models are found without a look at the rest."""
+    packaged = _PACKAGED / f"{name}.safetensors"
+    if packaged.is_file() and str(name) == packaged.stem:
+        return packaged
+    known = models()
+    path = known.get(str(name)) or Path(name).with_suffix(".safetensors")
+    if not path.is_file():
+        raise ValueError(f"unknown model {str(name)!r}; known: {', '.join(known)}, or a path to a .safetensors file")
+    return path
+
+
 def _read_card(path: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
@@ -309,7 +350,7 @@ def save_model(path: Path, tensors: Mapping[str, NDArray[Any]], card: Mapping[st
 
 def update_card(name: str | Path, entries: Mapping[str, Any], errors: ErrorModel | None = None) -> None:
     """Put further entries into the card of a model, and an error model beside its weights; those stay."""
-    path = models().get(str(name)) or Path(name).with_suffix(".safetensors")
+    path = _weights(name)
     card = _read_card(path.with_suffix(".json"))
     if fixed := sorted(set(entries) & {"format", "name", "labels", "features", "domain", "solar_scale", "sha256"}):
         raise ValueError(f"the entry {fixed[0]!r} of a card belongs to its weights")

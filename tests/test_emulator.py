@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -118,3 +119,43 @@ def test_cards_take_further_entries_but_keep_what_identifies_the_weights(copy: P
     assert emulator.card["cross_validation"] == {"T": 0.1}
     with pytest.raises(ValueError, match="sha256"):
         update_card(copy, {"sha256": "0"})
+
+
+def _copy(name: str, folder: Path, new: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix in (".safetensors", ".json"):
+        (folder / f"{new}{suffix}").write_bytes(spa.models()[name].with_suffix(suffix).read_bytes())
+    return folder / f"{new}.safetensors"
+
+
+def test_a_users_folder_adds_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _copy("atlas9", tmp_path / "sme_pinn_atmo" / "models", "mine")
+    monkeypatch.delenv("SME_PINN_ATMO_MODELS", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert set(spa.models()) == {"atlas9", "atlas12", "mine"}
+    assert spa.Emulator.load("mine").predict(teff=5777, logg=4.4).shape == ()
+    monkeypatch.setenv("SME_PINN_ATMO_MODELS", str(tmp_path / "nothing"))
+    with pytest.raises(ValueError, match="unknown model 'mine'; known: atlas12, atlas9"):
+        spa.Emulator.load("mine")
+
+
+def test_other_packages_add_models_by_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _copy("atlas9", tmp_path / "theirs", "grid")
+    (tmp_path / "theirs" / "__init__.py").write_text(
+        "from pathlib import Path\nMODEL = Path(__file__).parent / 'grid.safetensors'\n"
+        "def model():\n    return MODEL\ndef broken():\n    raise OSError('lost')\n"
+    )
+    info = tmp_path / "theirs-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[sme_pinn_atmo.models]\ntheirs = theirs:MODEL\ncalled = theirs:model\natlas9 = theirs:broken\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert {"theirs", "called", "atlas9", "atlas12"} <= set(spa.models())
+    assert spa.Emulator.load("theirs").tau_ross.shape == spa.Emulator.load("called").tau_ross.shape
+    (info / "entry_points.txt").write_text("[sme_pinn_atmo.models]\nlost = theirs:broken\n")
+    importlib.invalidate_caches()
+    with pytest.raises(ModelFileError, match=r"entry point 'lost' \(theirs:broken\) gives no path: lost"):
+        spa.models()
+    assert spa.Emulator.load("atlas12").name == "atlas12"
