@@ -100,7 +100,8 @@ def train_network(
                 hard = _hardest(net, anywhere, exported, generator)
             some = torch.randint(len(anywhere), (t["collocation"],), generator=generator).to(device)
             again = torch.randint(len(hard), (t["collocation"] // 2,), generator=generator).to(device)
-            loss = loss + 30 * net.unphysical(anywhere[torch.cat([some, hard[again]])], exported).mean()
+            # The logarithm, because one star may be off by powers of ten and must not stop all others.
+            loss = loss + 30 * torch.log1p(net.unphysical(anywhere[torch.cat([some, hard[again]])], exported)).mean()
         for o in optimisers:
             o.zero_grad(set_to_none=True)
         loss.backward()
