@@ -480,6 +480,66 @@ def physical(model: str, stars: int, seed: int) -> None:
 
 
 @validate.command()
+@click.argument("model")
+@click.argument("data", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the errors (PNG).")
+def gradients(model: str, data: Path, plot: Path | None) -> None:
+    """Derivatives against centred differences between neighbouring computed models, at models held out from training.
+
+    The labels of DATA's column `family` are kept apart where it has one. Then the largest jumps of values and
+    derivatives along random lines through the domain.
+
+    Example: sme-pinn-atmo validate gradients atlas9_heldout.safetensors atlas9.npz
+    """
+    from .emulator import Emulator
+    from .grids import read
+    from .validation import gradients as check
+    from .validation.scores import heldout_rows
+
+    try:
+        emulator, truth = Emulator.load(model), read(data)
+        result = check.compare_families(emulator, truth, heldout_rows(emulator, data.name))
+        if plot is not None:
+            check.plot(result, plot)
+        jumps = check.continuity(emulator)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo("error in per cent, median / 95th percentile")
+    click.echo(check.format_rows(result))
+    click.echo("\n".join(f"{name}: {value:.4g}" for name, value in jumps.items()))
+
+
+@validate.command()
+@click.argument("model")
+@click.option("--heldout/--all", default=True, help="Only models held out, or all ODFNEW models.")
+def closure(model: str, heldout: bool) -> None:
+    """Predicted opacity against the ODFNEW opacity tables, electron density against PySME's equation of state.
+
+    Needs SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate closure atlas9_heldout.safetensors
+    """
+    import numpy as np
+
+    from .emulator import Emulator
+    from .grids import read
+    from .validation import closure as check
+    from .validation.scores import heldout_rows
+    from .validation.spectrum import data_file
+
+    try:
+        emulator = Emulator.load(model)
+        path = data_file("atlas9.npz", "ATLAS9 grids, kurucz.harvard.edu/grids")
+        table = data_file("rosseland_odfnew/kapp00.ros", "mkk-atlas9, github.com/callendeprieto/mkk-atlas9")
+        truth = read(path)
+        rows = heldout_rows(emulator, path.name) if heldout else np.flatnonzero(truth.column("family") == "ODFNEW")
+        if not len(rows):
+            raise click.ClickException(f"the card of {emulator.name} records no held-out rows of {path.name}")
+        result = check.closure(emulator, truth.select(rows), table.parent)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(check.format_rows(result))
+
+
+@validate.command()
 @click.option("--config", default="atlas9", show_default=True, help="Training configuration: its data and folds.")
 @click.option("--fold", metavar="K/N", default="1/10", show_default=True, help="Part that is held out.")
 @click.option("--seconds", type=click.FloatRange(min=1), default=480.0, show_default=True,
