@@ -590,6 +590,26 @@ def fits(models: tuple[str, ...], out: Path, parts: tuple[str, ...], snr: tuple[
     click.echo(table.read_text(encoding="utf-8"))
 
 
+@validate.command("all")
+@click.option("--model", default="atlas12", show_default=True, help="Model to validate.")
+@click.option("--part", "parts", multiple=True, help="Part of the report; all if left out.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="validation_report",
+              show_default=True, help="Folder for the page and its parts; finished ones are kept.")  # fmt: skip
+def everything(model: str, parts: tuple[str, ...], out: Path) -> None:
+    """The report: every part in one HTML page that opens from disk, with the numbers beside it as JSON.
+
+    Parts that need SME_PINN_ATMO_DATA say so in the page where it is missing.
+    Example: sme-pinn-atmo validate all --out validation_report
+    """
+    from .validation import report
+
+    try:
+        index = report.build(out, model, parts or None)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"page: {index}")
+
+
 @main.command("export-julia")
 @click.argument("model")
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))

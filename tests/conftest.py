@@ -51,7 +51,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, structures: Structures)
 
     torch.manual_seed(1)
     log_tau = structures.log_tau_ross[0]
-    y, _ = on_grid(structures, log_tau)
+    y, _, _ = on_grid(structures, log_tau)
     x = np.stack([structures.labels[n] for n in LABELS], 1)
     ln_tau = np.log(10.0) * log_tau
     net = HydrostaticNetwork(LABELS, FEATURES, ln_tau, width=16, depth=2, n_component=5, n_corpus=2)

@@ -117,9 +117,9 @@ def test_a_fold_holds_out_the_same_star_in_every_set(folder: Path) -> None:
 
 def test_a_teacher_loses_the_error_that_all_its_stars_share() -> None:
     s = made_up_structures(50, seed=2)
-    y, mask = data.on_grid(s, s.log_tau_ross[0])
+    y, mask, layer = data.on_grid(s, s.log_tau_ross[0])
     x = np.stack(list(s.labels.values()), 1)
-    truth = data.TrainingSet("truth", x, y, mask, np.zeros(50, bool), np.arange(50))
+    truth = data.TrainingSet("truth", x, y, mask, np.zeros(50, bool), np.arange(50), layer)
     bias = np.random.default_rng(0).normal(0, 0.01, y.shape[1:])
     teacher = replace(truth, name="teacher", y=y + bias)
     np.testing.assert_allclose(corrected(teacher, truth, 4, 5500.0).y, y, atol=1e-12)
@@ -129,7 +129,7 @@ def test_a_teacher_loses_the_error_that_all_its_stars_share() -> None:
 
 def test_models_that_contradict_themselves_are_dropped() -> None:
     s = made_up_structures(10)
-    y, _ = data.on_grid(s, s.log_tau_ross[0])
+    y, _, _ = data.on_grid(s, s.log_tau_ross[0])
     x = np.stack(list(s.labels.values()), 1)
     y[3, 4] += 0.2
     y[5, 0, 7] = np.nan
@@ -163,3 +163,14 @@ def test_the_configuration_in_the_docs_is_complete(tmp_path: Path) -> None:
     page = Path(__file__).parents[1] / "docs" / "train.md"
     (tmp_path / "docs.toml").write_text(page.read_text().split("```toml")[1].split("```")[0])
     assert read_config(tmp_path / "docs.toml")["name"] == "my_model"
+
+
+def test_models_on_other_depths_are_told_by_their_own_opacity() -> None:
+    s = made_up_structures(20)
+    first, step = float(s.log_tau_ross[0, 0]) + 1.0, float(s.log_tau_ross[0, 1] - s.log_tau_ross[0, 0])
+    moved = replace(s, log_tau_ross=np.where(np.arange(20)[:, None] < 8, s.log_tau_ross + 1.0, s.log_tau_ross))
+    found = data.other_depths(moved, first - 1.0, step)
+    np.testing.assert_allclose(found.log_tau_ross, s.log_tau_ross, atol=1e-12)
+    y, mask, layer = data.on_grid(found, s.log_tau_ross[0] + 0.5 * step)
+    np.testing.assert_allclose(layer[:, :-1], np.arange(39) + 0.5, atol=1e-9)
+    assert mask[:, :-1].all()

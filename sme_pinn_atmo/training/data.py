@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from scipy.interpolate import CubicSpline
 from .. import physics
 from ..grids import Structures, read
 
-__all__ = ["TrainingSet", "data_path", "load_source", "network_fields", "on_grid"]
+__all__ = ["TrainingSet", "data_path", "load_source", "network_fields", "on_grid", "other_depths"]
 
 Array = NDArray[np.float64]
 
@@ -33,6 +33,7 @@ class TrainingSet:
     held : (n,) kept out of training
     index : (n,) row in the source
     weight : share of a batch
+    layer : (n, n_depth) which of its own layers, as a fraction, a model has at each depth of the grid
     corpus : sets of one corpus share the corpus input of the network
     free : label -> range that the structures do not depend on it over
     """
@@ -43,6 +44,7 @@ class TrainingSet:
     mask: NDArray[np.bool_]
     held: NDArray[np.bool_]
     index: NDArray[np.int64]
+    layer: Array
     weight: float = 1.0
     corpus: str = ""
     free: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -59,13 +61,15 @@ def data_path(name: str) -> Path:
     )
 
 
-def on_grid(structures: Structures, log_tau: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """ln of `COLUMNS` (n, 6, n_depth) of each model on a common grid in log10 tau_Ross, and which depths it has.
+def on_grid(structures: Structures, log_tau: Array) -> tuple[Array, NDArray[np.bool_], Array]:
+    """ln of `COLUMNS` (n, 6, n_depth) of each model on a common grid in log10 tau_Ross, which depths it has, and which
+    of its layers (n, n_depth), as a fraction, it has there.
 
     Cubic spline in log tau where the model's depths differ from the grid; its end values beyond them.
     """
     n, depth = len(structures), len(log_tau)
     y, mask = np.empty((n, 6, depth)), np.ones((n, depth), bool)
+    layer = np.tile(np.arange(depth, dtype=float), (n, 1))
     order = [1, 4, 5, 3, 0, 2]  # RHOX, T, P, XNE, ABROSS, ACCRAD -> COLUMNS
     for i in range(n):
         k = int(structures.n_depth[i])
@@ -76,13 +80,27 @@ def on_grid(structures: Structures, log_tau: Array) -> tuple[Array, NDArray[np.b
             y[i] = values[:depth].T
             continue
         mask[i] = (log_tau >= own[0] - 2e-3) & (log_tau <= own[-1] + 2e-3)
+        layer[i] = np.interp(log_tau, own, np.arange(k))
         good = np.isfinite(values).all(axis=1) & np.concatenate([[True], np.diff(own) > 0])
         if good.sum() < 4:
             mask[i] = False
             y[i] = 0.0
             continue
         y[i] = CubicSpline(own[good], values[good])(np.clip(log_tau, own[good][0], own[good][-1])).T
-    return y, mask
+    return y, mask, layer
+
+
+def other_depths(structures: Structures, first: float, step: float) -> Structures:
+    """The structures, with the depths `first` + `step` * layer (log10 tau_Ross) wherever the integral of the opacity
+    over the column mass is closer to those than to the depths that the source states."""
+    alternative = first + step * np.arange(structures.profiles.shape[1])
+    m, kappa = (structures.profiles[..., j].astype(float) for j in (0, 4))
+    steps = 0.5 * (kappa[:, 1:] + kappa[:, :-1]) * np.diff(m, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        integral = np.log10(np.cumsum(np.concatenate([(kappa * m)[:, :1], steps], axis=1), axis=1))
+        stated, other = (np.nanmedian(np.abs(integral - t), axis=1) for t in (structures.log_tau_ross, alternative))
+    use = other < stated
+    return replace(structures, log_tau_ross=np.where(use[:, None], alternative, structures.log_tau_ross))
 
 
 def network_fields(y: Array, x: Array, labels: Sequence[str], ln_tau: Array) -> Array:
@@ -116,7 +134,7 @@ def load_source(
     """One `[[data]]` table of a training configuration.
 
     Keys: `name`; `path`; `select` (column -> value or list of values); `defaults` (label -> value where the file
-    has no such label); `free` (label -> [low, high] that the structures do not depend on it over); `drop` (rows of
+    has no such label); `other_depths` ([first, step], see that function); `free` (label -> [low, high] that the structures do not depend on it over); `drop` (rows of
     the file to leave out); `evaluate` (part k of n of it is held out where `fold` = (k, n)); `weight` (share of a
     batch); `corpus` (the set's own name unless it shares another's); `tolerance` (see `consistent`).
     """
@@ -137,7 +155,9 @@ def load_source(
         ],
         axis=1,
     )
-    y, mask = on_grid(structures, log_tau)
+    if "other_depths" in source:
+        structures = other_depths(structures, *source["other_depths"])
+    y, mask, layer = on_grid(structures, log_tau)
     keep = mask.any(axis=1) & consistent(y, x, labels, np.log(10.0) * log_tau, float(source.get("tolerance", 0.05)))
     held = np.zeros(len(rows), bool)
     if fold is not None and source.get("evaluate"):
@@ -145,6 +165,6 @@ def load_source(
         k, n = fold
         held[np.random.default_rng(seed).permutation(len(rows))[k - 1 :: n]] = True
     return TrainingSet(
-        source["name"], x[keep], y[keep], mask[keep], held[keep], rows[keep], float(source.get("weight", 1.0)),
+        source["name"], x[keep], y[keep], mask[keep], held[keep], rows[keep], layer[keep], float(source.get("weight", 1.0)),
         source.get("corpus", source["name"]), {k: tuple(v) for k, v in source.get("free", {}).items()},
     )  # fmt: skip

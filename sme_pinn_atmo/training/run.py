@@ -74,7 +74,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
             f"{file}: solar_scale = {config['solar_scale']!r}; allowed: {', '.join(SOLAR_SCALES)}"
         )
     known = {"name", "path", "select", "defaults", "weight", "tolerance", "evaluate", "corrects", "corpus", "drop",
-             "free"}  # fmt: skip
+             "free", "other_depths"}  # fmt: skip
     for source in config["data"]:
         for key in ("name", "path"):
             if key not in source:

@@ -26,6 +26,7 @@ def corrected(teacher: TrainingSet, truth: TrainingSet, match: int, split: float
     def key(x: np.ndarray) -> tuple[float, ...]:
         return tuple(np.round(x[:match], 3))
 
+    number = np.arange(teacher.y.shape[-1])
     rows = {key(x): i for i, x in enumerate(teacher.x)}
     y = teacher.y.copy()
     for hot in (False, True):
@@ -34,8 +35,12 @@ def corrected(teacher: TrainingSet, truth: TrainingSet, match: int, split: float
             for i, x in enumerate(truth.x)
             if (x[0] > split) is np.bool_(hot) and not truth.held[i] and key(x) in rows
         ]
+        # Models on other depths have their layers elsewhere: they lose the error of a layer where they have it.
+        pairs = [(j, i) for j, i in pairs if np.array_equal(teacher.layer[j], number)]
         if len(pairs) < 5:
             raise ValueError(f"only {len(pairs)} computed models to correct {teacher.name} with; at least 5 are needed")
         error = np.stack([np.where(truth.mask[i], teacher.y[j] - truth.y[i], np.nan) for j, i in pairs])
-        y[(teacher.x[:, 0] > split) == hot] -= np.nanmedian(error, axis=0)
+        bias = np.nanmedian(error, axis=0)
+        for j in np.flatnonzero((teacher.x[:, 0] > split) == hot):
+            y[j] -= [np.interp(teacher.layer[j], number, b) for b in bias]
     return replace(teacher, y=y)

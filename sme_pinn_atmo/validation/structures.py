@@ -13,7 +13,7 @@ from ..emulator import Emulator
 from ..grids import COLUMNS, Structures
 from .scores import TEFF_RANGES, predict_like, relative_errors
 
-__all__ = ["plot_calibration", "plot_errors"]
+__all__ = ["plot_calibration", "plot_coverage", "plot_errors", "plot_hydrostatics"]
 
 
 def plot_errors(emulator: Emulator, truth: Structures, path: Path) -> None:
@@ -54,6 +54,55 @@ def plot_errors(emulator: Emulator, truth: Structures, path: Path) -> None:
     axis.set(xscale="log", xlabel="hydrostatic residual |(dP/dm + a)/g − 1|", ylabel="layers", title="hydrostatics")
     axis.legend(fontsize=8)
     figure.suptitle(f"{emulator.name}: {int(np.isfinite(predicted[:, 20, 1]).sum())} computed models")
+    _save(figure, path)
+
+
+def plot_hydrostatics(emulator: Emulator, truth: Structures, path: Path) -> None:
+    """dP/dtau against (g - a) / kappa of the network and of the computed models; as Fig. 3 of arXiv:2507.06357, with
+    the radiative acceleration that the figure leaves out."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    for axis, profiles, name in zip(
+        figure.subplots(1, 2, sharex=True, sharey=True), (predict_like(emulator, truth), truth.profiles),
+        (f"PINN {emulator.name}", "computed models"), strict=True,
+    ):  # fmt: skip
+        left, right = [], []
+        for p, n, logg in zip(profiles, truth.n_depth, truth.labels["logg"], strict=True):
+            m, _, pressure, _, kappa, a = p[1:n].T.astype(float)
+            middle = 0.5 * (kappa[1:] + kappa[:-1])
+            left.append(np.diff(pressure) / (middle * np.diff(m)))
+            right.append((10.0**logg - 0.5 * (a[1:] + a[:-1])) / middle)
+        x, y = np.concatenate(right), np.concatenate(left)
+        with np.errstate(invalid="ignore"):
+            ok = (x > 0) & (y > 0)
+        axis.loglog(x[ok], y[ok], ".", ms=2, alpha=0.4, rasterized=True)
+        axis.plot([1e-1, 1e8], [1e-1, 1e8], color="0.3", lw=0.7)
+        axis.set(title=name, xlabel=r"$(g-a)/\kappa$ [dyn cm$^{-2}$]", ylabel=r"$dP/d\tau$ [dyn cm$^{-2}$]")
+    _save(figure, path)
+
+
+def plot_coverage(emulator: Emulator, truth: Structures, path: Path) -> None:
+    """Computed models in the Kiel diagram with the border of the domain, and in (m_h, alpha_m); as Fig. 6 of the
+    paper."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    kiel, mix = figure.subplots(1, 2)
+    points = kiel.scatter(truth.labels["teff"], truth.labels["logg"], c=truth.labels["m_h"], s=12, cmap="viridis")
+    figure.colorbar(points, ax=kiel, label="m_h [dex]")
+    domain = emulator.domain
+    j = domain.labels.index("teff")
+    teff = np.geomspace(domain.lower[j], domain.upper[j], 400)
+    low, high = domain.logg_range(teff)
+    kiel.plot(np.r_[teff, teff[::-1], teff[0]], np.r_[low, high[::-1], low[0]], color="C3", lw=1, label="domain")
+    kiel.set(xscale="log", xlim=(1.1 * domain.upper[j], 0.9 * domain.lower[j]), xlabel="Teff [K]", ylabel="log g")
+    kiel.invert_yaxis()
+    kiel.legend()
+    if "alpha_m" in truth.labels:
+        pairs, count = np.unique(np.stack([truth.labels["m_h"], truth.labels["alpha_m"]]), axis=1, return_counts=True)
+        mix.scatter(*pairs, s=15 + 120 * count / count.max(), alpha=0.6)
+    mix.set(xlabel="m_h [dex]", ylabel="alpha_m [dex]", title="size: number of models")
     _save(figure, path)
 
 
