@@ -134,8 +134,8 @@ def load_source(
     """One `[[data]]` table of a training configuration.
 
     Keys: `name`; `path`; `select` (column -> value or list of values); `defaults` (label -> value where the file
-    has no such label); `other_depths` ([first, step], see that function); `free` (label -> [low, high] that the structures do not depend on it over); `drop` (rows of
-    the file to leave out); `evaluate` (part k of n of it is held out where `fold` = (k, n)); `weight` (share of a
+    has no such label); `other_depths` ([first, step], see that function); `free` (label -> [low, high] that the
+    structures do not depend on it over); `drop` (rows of the file to leave out); `evaluate` (part k of n of it is held out where `fold` = (k, n)); `weight` (share of a
     batch); `corpus` (the set's own name unless it shares another's); `tolerance` (see `consistent`).
     """
     structures = read(data_path(source["path"]))
@@ -165,6 +165,7 @@ def load_source(
         k, n = fold
         held[np.random.default_rng(seed).permutation(len(rows))[k - 1 :: n]] = True
     return TrainingSet(
-        source["name"], x[keep], y[keep], mask[keep], held[keep], rows[keep], layer[keep], float(source.get("weight", 1.0)),
-        source.get("corpus", source["name"]), {k: tuple(v) for k, v in source.get("free", {}).items()},
+        source["name"], x[keep], y[keep], mask[keep], held[keep], rows[keep], layer[keep],
+        float(source.get("weight", 1.0)), source.get("corpus", source["name"]),
+        {k: tuple(v) for k, v in source.get("free", {}).items()},
     )  # fmt: skip
