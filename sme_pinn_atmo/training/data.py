@@ -134,9 +134,10 @@ def load_source(
     """One `[[data]]` table of a training configuration.
 
     Keys: `name`; `path`; `select` (column -> value or list of values); `defaults` (label -> value where the file
-    has no such label); `other_depths` ([first, step], see that function); `free` (label -> [low, high] that the
-    structures do not depend on it over); `drop` (rows of the file to leave out); `evaluate` (part k of n of it is held out where `fold` = (k, n)); `weight` (share of a
-    batch); `corpus` (the set's own name unless it shares another's); `tolerance` (see `consistent`).
+    has no such label); `drop` (rows of the file to leave out); `other_depths` ([first, step], see that function);
+    `free` (label -> [low, high] that the structures do not depend on it over); `evaluate` (part k of n of it is held
+    out where `fold` = (k, n)); `weight` (share of a batch); `corpus` (the set's own name unless it shares another's);
+    `tolerance` (see `consistent`).
     """
     structures = read(data_path(source["path"]))
     rows = np.arange(len(structures))

@@ -1,0 +1,84 @@
+"""The page: self-contained, honest about what is missing, resumed, and readable in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from sme_pinn_atmo.cli import main
+from sme_pinn_atmo.validation.report import Section, build, page
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    counts = {"not finite": 0, "rhox": 0, "pressure": 3, "electrons": 0}
+    monkeypatch.setattr("sme_pinn_atmo.validation.physical.violations", lambda emulator, n, seed: (counts, []))
+    return tmp_path
+
+
+def test_the_page_needs_nothing_but_itself(folder: Path) -> None:
+    index = build(folder, "atlas12", ["cross-validation", "physical"], progress=False)
+    text = index.read_text()
+    assert not re.search(r'(?:src|href)="(?!data:|#)', text)
+    assert "data:image/png;base64," in text
+    assert "<td>3</td>" in text
+    assert "sme-pinn-atmo validate physical --model atlas12" in text
+    numbers = json.loads((folder / "report.json").read_text())
+    assert numbers["sections"]["physical"]["numbers"]["pressure"] == 3
+    assert numbers["sections"]["cross-validation"]["numbers"]["figures"]["all"]["models"] >= 35
+
+
+def test_finished_parts_are_kept_and_missing_data_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SME_PINN_ATMO_DATA", raising=False)
+    build(folder, "atlas9", ["physical"], progress=False)
+    before = (folder / "physical.json").stat().st_mtime_ns
+    result = CliRunner().invoke(
+        main, ["validate", "all", "--model", "atlas9", "--part", "physical", "--part", "solar", "--out", str(folder)]
+    )
+    assert result.exit_code == 0, result.output
+    assert (folder / "physical.json").stat().st_mtime_ns == before
+    text = (folder / "index.html").read_text()
+    assert "Not done: set SME_PINN_ATMO_DATA to the folder that holds solar/kpno1984_flux_atlas.npz" in text
+    assert not (folder / "solar.json").exists()
+    build(folder, "atlas12", ["physical"], progress=False)
+    assert (folder / "physical.json").stat().st_mtime_ns != before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--model", "atlas99"], "unknown model 'atlas99'"), (["--part", "moon"], "no part 'moon'; there are")],
+)
+def test_mistakes_end_before_any_work(folder: Path, arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(main, ["validate", "all", "--out", "report", *arguments])
+    assert result.exit_code == 1
+    assert message in result.output
+    assert not Path("report").exists()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+@pytest.mark.parametrize("width", [1100, 400])
+def test_the_page_in_a_browser(folder: Path, width: int) -> None:
+    from matplotlib.figure import Figure
+    from matplotlib.image import imread
+
+    figure = Figure(figsize=(4, 3), facecolor=(1, 0, 0))
+    figure.savefig(folder / "red.png")
+    section = Section("a", "A <part>", "seen", "command", ("x", "y"), (("1", "2" * 300),), {"red.png": "a red figure"})
+    (folder / "index.html").write_text(page({"model": "m"}, [section], folder))
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+               f"--window-size={width},900", "--screenshot=shot.png", (folder / "index.html").as_uri()]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    image = imread(folder / "shot.png")[..., :3]
+    red = (image[..., 0] > 0.9) & (image[..., 1:].max(axis=-1) < 0.1)
+    across = red.any(axis=0).sum()
+    # The figure is drawn whole: at its own 400 pixels, or as wide as a phone has room for.
+    assert 0.85 * min(400, width - 20) < across <= min(400, width)
