@@ -590,6 +590,28 @@ def fits(models: tuple[str, ...], out: Path, parts: tuple[str, ...], snr: tuple[
     click.echo(table.read_text(encoding="utf-8"))
 
 
+@validate.command()
+@click.option("--model", "models", multiple=True, required=True,
+              help="A model whose card records held-out rows (see train --fold); may be given again.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="spectra_report", show_default=True,
+              help="Folder for table and map; finished stars are kept in it.")  # fmt: skip
+@click.option("--nodes", type=click.IntRange(1), help="At most so many ODFNEW nodes.")
+@click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Processes to use.")
+def spectra(models: tuple[str, ...], out: Path, nodes: int | None, processes: int) -> None:
+    """What errors of the atmosphere do to the spectrum at computed models kept from training, over the Kiel diagram.
+
+    Needs SME_PINN_ATMO_DATA. Interrupted, it goes on where it was when the same command is given again.
+    Example: sme-pinn-atmo validate spectra --model atlas9_heldout.safetensors --nodes 160 --processes 2
+    """
+    from .validation import spectra as comparison
+
+    try:
+        table = comparison.run(models, out, nodes=nodes, processes=processes)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(table.read_text(encoding="utf-8"))
+
+
 @validate.command("all")
 @click.option("--model", default="atlas12", show_default=True, help="Model to validate.")
 @click.option("--part", "parts", multiple=True, help="Part of the report; all if left out.")
