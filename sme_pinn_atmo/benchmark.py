@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from . import __version__
 from .emulator import Emulator
 
-__all__ = ["format_rows", "run"]
+__all__ = ["dask_rates", "format_rows", "plot", "run"]
 
 Array = NDArray[np.float64]
 
@@ -64,12 +64,14 @@ def run(model: str = "atlas12", *, batch: int = 10_000) -> dict[str, Any]:
     small_rate = _matrix_vector_rate(network.tensors["w"].shape[1])
     rows: dict[str, Any] = {}
     rows["predict, one star"] = measure(lambda: emulator.predict(**one))
+    if emulator.errors is not None:
+        rows["predict with return_std, one star"] = measure(lambda: emulator.predict(**one, return_std=True))
     rows["kernels, one star"] = measure(lambda: network.log_profiles(x))
     rows["jacobian, one star"] = measure(lambda: emulator.jacobian(**one, fields=fields))
     rows[f"predict, {batch} stars"] = measure(lambda: emulator.predict(**many), seconds=2.0, batches=5)
     rows["load"] = measure(lambda: Emulator.load(model))
     rows["import, beyond numpy and astropy.constants"] = _import_time()
-    sizes = {n: _per_star(emulator, n) for n in (1, 10, 100, 1000, 10_000, 100_000)}
+    sizes = {n: _per_star(emulator, n) for n in (1, 10, 100, 1000, 10_000, 100_000, 1_000_000)}
     depths = {n: _at_depths(emulator, one, n) for n in (10, 30, 100, 300, 1000)}
     others: dict[str, Any] = {}
     for name, function in (
@@ -100,6 +102,8 @@ def run(model: str = "atlas12", *, batch: int = 10_000) -> dict[str, Any]:
             "kernels / floor of the same multiply-adds, matrix times vector":
                 rows["kernels, one star"]["median"] * small_rate / operations,
             "jacobian / predict": rows["jacobian, one star"]["median"] / predict,
+            "return_std / predict": rows["predict with return_std, one star"]["median"] / predict
+            if emulator.errors is not None else None,
             "batch: stars per second": batch / batch_time,
             "batch: share of the matrix-product rate": batch * operations / batch_time / matrix_rate,
             "PySME interpolation / predict": None if pysme is None else pysme / predict,
@@ -117,6 +121,8 @@ def format_rows(result: dict[str, Any]) -> str:
         out += ["", f"{title[:-4]}: median (16th to 84th percentile)"]
         for name, t in result[title].items():
             text = t.get("skipped") or f"{_time(t['median'])} ({_time(t['low'])} to {_time(t['high'])})"
+            for field, (median, p95) in t.get("error [%], median and p95", {}).items():
+                text += f"; {field.replace('_', ' ')} off by {median:.2f} / {p95:.1f} %"
             out.append(f"  {name:62} {text}")
     out += ["", "ratios"]
     out += [f"  {k:70} {'-' if v is None else f'{v:.4g}'}" for k, v in result["ratios"].items()]
@@ -157,9 +163,73 @@ def _matrix_vector_rate(width: int) -> float:
 
 
 def _per_star(emulator: Emulator, n: int) -> float:
-    stars = emulator.domain.sample(n, 1)
+    """Time per star of a batch of n; a million goes through in ten parts, as no one holds their profiles at once."""
+    part = min(n, 100_000)
+    stars = emulator.domain.sample(part, 1)
     labels: dict[str, Any] = {name: stars[:, j] for j, name in enumerate(emulator.domain.labels)}
-    return measure(lambda: emulator.predict(**labels), seconds=0.3, batches=3)["median"] / n
+
+    def batch() -> None:
+        for _ in range(n // part):
+            emulator.predict(**labels, on_outside="nan")
+
+    if n > part:
+        start = time.perf_counter()
+        batch()
+        return (time.perf_counter() - start) / n
+    return measure(batch, seconds=0.3, batches=3)["median"] / n
+
+
+def dask_rates(model: str = "atlas12", workers: tuple[int, ...] = (1, 2), stars: int = 200_000) -> dict[int, float]:
+    """Stars a second of a local Dask cluster with so many worker processes of one thread, by number of workers.
+
+    Needs dask and distributed.
+    """
+    import dask.array as da
+    from distributed import Client, LocalCluster
+
+    emulator = Emulator.load(model)
+    x = emulator.domain.sample(stars, 1)
+    depth = len(emulator.tau_ross)
+    rates = {}
+    for n in workers:
+        cluster = LocalCluster(n_workers=n, threads_per_worker=1, processes=True, dashboard_address=None)
+        with cluster, Client(cluster) as client:
+            blocks = da.from_array(x, chunks=(5000, x.shape[1])).map_blocks(
+                _temperature, model, dtype=np.float32, chunks=((5000,) * (stars // 5000), (depth,))
+            )
+            client.run(Emulator.load, model)
+            start = time.perf_counter()
+            # The sum comes back, not the profiles: the work is that of the workers.
+            float(blocks.sum().compute())
+            rates[n] = stars / (time.perf_counter() - start)
+    return rates
+
+
+def _temperature(x: Array, model: str) -> Array:
+    emulator = Emulator.load(model)
+    labels: dict[str, Any] = {name: x[:, j] for j, name in enumerate(emulator.domain.labels)}
+    return np.asarray(np.nan_to_num(emulator.predict(**labels, on_outside="nan").temperature.astype(np.float32)))
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    """Time per star against batch size, and time of one star against depth points, log-log with their slopes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axis, key, label in zip(
+        figure.subplots(1, 2), ("time per star against batch size [s]", "time against depth points, one star [s]"),
+        ("stars in a batch", "depth points"), strict=True,
+    ):  # fmt: skip
+        n = np.array([int(k) for k in result[key]])
+        t = np.array(list(result[key].values()))
+        slope = np.polyfit(np.log(n), np.log(t), 1)[0]
+        axis.loglog(n, 1e6 * t, "o-", label=f"mean slope {slope:.2f}")
+        axis.set(xlabel=label, ylabel="time of a star [µs]")
+        axis.grid(alpha=0.3, which="both")
+        axis.legend()
+    temporary = path.with_name(f".{path.name}.part")
+    figure.savefig(temporary, dpi=110, format="png")
+    temporary.replace(path)
 
 
 def _at_depths(emulator: Emulator, one: dict[str, Any], n: int) -> float:
@@ -197,7 +267,7 @@ def _pysme(emulator: Emulator) -> dict[str, float]:
     return measure(lambda: interpolator.interp_atmo_grid(grid, 5777.0, 4.44, 0.1), seconds=2.0)
 
 
-def _regular_grid(emulator: Emulator) -> dict[str, float]:
+def _regular_grid(emulator: Emulator) -> dict[str, Any]:
     """Linear interpolation on fixed depths in a regular grid of labels as fine as ATLAS grids around the Sun."""
     from scipy.interpolate import RegularGridInterpolator
 
@@ -206,7 +276,15 @@ def _regular_grid(emulator: Emulator) -> dict[str, float]:
     atm = emulator.predict(teff=teff, logg=logg, m_h=m_h)
     values = np.log(np.stack([atm.rhox, atm.temperature, atm.gas_pressure, atm.electron_density], axis=-1))
     interpolator = RegularGridInterpolator(axes, values)
-    return measure(lambda: np.exp(interpolator([[5777.0, 4.44, 0.1]])))
+    # What linear interpolation alone loses: against the model that filled the grid.
+    x = np.random.default_rng(0).uniform([a[0] for a in axes], [a[-1] for a in axes], (500, 3))
+    there = emulator.predict(teff=x[:, 0], logg=x[:, 1], m_h=x[:, 2])
+    error = {}
+    for j, name in ((1, "temperature"), (2, "gas_pressure")):
+        off = 100 * np.abs(np.exp(interpolator(x)[..., j]) / getattr(there, name) - 1)
+        error[name] = [float(np.median(off)), float(np.percentile(off, 95))]
+    times = measure(lambda: np.exp(interpolator([[5777.0, 4.44, 0.1]])))
+    return {**times, "error [%], median and p95": error}
 
 
 def _paper_network(emulator: Emulator) -> dict[str, float]:

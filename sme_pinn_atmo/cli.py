@@ -658,7 +658,9 @@ def export_julia(model: str, path: Path, golden: Path | None) -> None:
 @main.command()
 @click.option("--model", default="atlas12", show_default=True, help="Model to measure.")
 @click.option("--json", "path", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures to this file.")
-def benchmark(model: str, path: Path | None) -> None:
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw cost against size (PNG).")
+@click.option("--dask", is_flag=True, help="Also measure a local Dask cluster of one and two processes.")
+def benchmark(model: str, path: Path | None, plot: Path | None, dask: bool) -> None:
     """Measure speed beside this machine's own rates and beside what one would use instead, in one run.
 
     Example: OMP_NUM_THREADS=1 sme-pinn-atmo benchmark --json benchmark.json
@@ -670,9 +672,17 @@ def benchmark(model: str, path: Path | None) -> None:
 
     try:
         result = speed.run(model)
+        if dask:
+            result["dask: stars per second by worker processes"] = speed.dask_rates(model)
+        if plot is not None:
+            speed.plot(result, plot)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"--dask needs {error.name}: pip install 'dask[array]' distributed") from None
     click.echo(speed.format_rows(result))
+    for n, rate in result.get("dask: stars per second by worker processes", {}).items():
+        click.echo(f"dask, {n} processes: {rate:.0f} stars a second")
     if path is not None:
         write_atomically(path, (json.dumps(result, indent=1) + "\n").encode())
 

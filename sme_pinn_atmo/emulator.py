@@ -128,17 +128,20 @@ class Emulator:
 
     @overload
     def predict(
-        self, *, tau_ross: Any = None, on_outside: str = "raise", return_std: Literal[False] = False, **labels: Any
-    ) -> ModelAtmosphere: ...
+        self, *, tau_ross: Any = None, on_outside: str = "raise", return_std: Literal[False] = False,
+        device: str | None = None, **labels: Any,
+    ) -> ModelAtmosphere: ...  # fmt: skip
 
     @overload
     def predict(
-        self, *, tau_ross: Any = None, on_outside: str = "raise", return_std: Literal[True], **labels: Any
-    ) -> tuple[ModelAtmosphere, dict[str, NDArray[np.float64]]]: ...
+        self, *, tau_ross: Any = None, on_outside: str = "raise", return_std: Literal[True],
+        device: str | None = None, **labels: Any,
+    ) -> tuple[ModelAtmosphere, dict[str, NDArray[np.float64]]]: ...  # fmt: skip
 
     def predict(
-        self, *, tau_ross: Any = None, on_outside: str = "raise", return_std: bool = False, **labels: Any
-    ) -> ModelAtmosphere | tuple[ModelAtmosphere, dict[str, NDArray[np.float64]]]:
+        self, *, tau_ross: Any = None, on_outside: str = "raise", return_std: bool = False,
+        device: str | None = None, **labels: Any,
+    ) -> ModelAtmosphere | tuple[ModelAtmosphere, dict[str, NDArray[np.float64]]]:  # fmt: skip
         """Atmospheres at stellar labels.
 
         Parameters
@@ -148,6 +151,8 @@ class Emulator:
         tau_ross : (n_depth,) increasing Rosseland depths inside the model's range; None for its own grid
         on_outside : "raise", "clip" (to the nearest allowed labels) or "nan"
         return_std : also return a standard deviation of every profile, see `ErrorModel`
+        device : a torch device ("cuda", "cpu") that computes the profiles, in double precision; None for NumPy, which
+            is faster for few stars. Needs torch.
 
         Returns
         -------
@@ -167,8 +172,11 @@ class Emulator:
             raise ValueError(f"{self.name} was stored without an error model: return_std needs one")
         x = self.domain.resolve(labels, on_outside)
         tau = self._depths(tau_ross)
-        with np.errstate(invalid="ignore"):
-            profiles = self.network.log_profiles(x, tau)
+        if device is not None:
+            profiles = self._on_device(x, tau, device)
+        else:
+            with np.errstate(invalid="ignore"):
+                profiles = self.network.log_profiles(x, tau)
         if on_outside != "nan":
             self._check_physical(x, profiles)
         atmosphere = self._atmosphere(x, np.exp(profiles, out=profiles), tau)
@@ -213,6 +221,23 @@ class Emulator:
         return HydrostaticNetwork.from_network(self.network)
 
     # ------------------------------------------------------------------ helpers
+
+    def _on_device(self, x: NDArray[np.float64], tau: NDArray[np.float64] | None, device: str) -> NDArray[np.float64]:
+        """`Network.log_profiles` in torch on a device, in blocks that its memory holds."""
+        import torch
+
+        try:
+            module = self.torch_module().to(device)
+        except (RuntimeError, AssertionError) as error:  # torch raises both for a device that is not there
+            raise ValueError(f"device = {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+        matrix = None if tau is None else torch.tensor(self.network.depth_matrix(tau)).to(device)
+        parts = []
+        with torch.no_grad():
+            for part in torch.tensor(x.reshape(-1, x.shape[-1])).split(65_536):
+                y = module(part.to(device))
+                parts.append((y if matrix is None else y @ matrix.T).cpu().numpy())
+        profiles = np.concatenate(parts)
+        return profiles.reshape(*x.shape[:-1], *profiles.shape[1:])
 
     def _std(
         self, x: NDArray[np.float64], atmosphere: ModelAtmosphere, tau: NDArray[np.float64] | None
