@@ -364,6 +364,7 @@ def solar(model: str, out: Path, windows: tuple[tuple[float, float], ...]) -> No
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(sun.format_rows(result.rows))
+    click.echo(f"\n{sun.format_lines(result.lines)}\n\n{sun.format_sensitivity(result.sensitivity)}\n")
     click.echo(f"table: {result.table}\nplot: {result.plot}")
 
 

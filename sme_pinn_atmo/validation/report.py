@@ -265,10 +265,11 @@ def _gradients(emulator: Emulator, model: str, out: Path) -> Section:
 
 
 def _solar(emulator: Emulator, model: str, out: Path) -> Section:
-    from .solar import WINDOWS, run
+    from .solar import WINDOWS, format_lines, run
 
     result = run(out / "solar", model=model, windows=WINDOWS)
-    (out / "solar.png").write_bytes(result.plot.read_bytes())
+    for name in ("solar.png", "sensitivity.png"):
+        write_atomically(out / name, (result.plot.parent / name).read_bytes())
     names = list(dict.fromkeys(r["model"] for r in result.rows))
     rows = []
     for w in WINDOWS:
@@ -279,10 +280,13 @@ def _solar(emulator: Emulator, model: str, out: Path) -> Section:
     return Section(
         "solar", "The Sun",
         "rms of the normalised flux against the KPNO atlas for each atmosphere, then against the spectrum of the "
-        "computed ATLAS-12 Sun. PySME in LTE; one velocity, broadening and linear continuum per window and model.",
+        "computed ATLAS-12 Sun. PySME in LTE; one velocity, broadening and linear continuum per window and model. "
+        + " ".join(format_lines(result.lines).splitlines()[-len(names) + 1 :]),
         f"sme-pinn-atmo validate solar --model {model}",
         ("window [A]", *names, *(f"{n} − ATLAS-12" for n in names if n != "ATLAS-12")), tuple(rows),
-        {"solar.png": "Observed and synthetic spectra; differences from ATLAS-12; residuals."}, result.rows,
+        {"solar.png": "Observed and synthetic spectra; differences from ATLAS-12; residuals.",
+         "sensitivity.png": "rms of PINN minus ATLAS-12 beside what steps in the labels of the atmosphere do."},
+        {"rows": result.rows, "lines": result.lines, "sensitivity": result.sensitivity},
     )  # fmt: skip
 
 

@@ -15,9 +15,10 @@ from tqdm import tqdm
 from .. import __version__
 from ..emulator import Emulator, write_atomically
 from ..grids import read
+from .lines import bootstrap, choose_lines, equivalent_width
 from .spectrum import Layers, broaden, data_file, fit_to_atlas, layers_of, read_atlas, read_lines, synthesise
 
-__all__ = ["WINDOWS", "SolarResult", "format_rows", "run"]
+__all__ = ["WINDOWS", "SolarResult", "format_lines", "format_rows", "format_sensitivity", "run"]
 
 #: Windows [A]: 320 A of clean ones, then three strong features as rows of their own.
 WINDOWS = ((5300.0, 5340.0), (5500.0, 5540.0), (5700.0, 5740.0), (6080.0, 6120.0), (6140.0, 6180.0),
@@ -32,6 +33,13 @@ MASK = {"telluric O2": (6276.0, 6320.0), "MgH and C2": (5160.0, 5166.0), "tellur
 SUN: dict[str, Any] = {"teff": 5770.0, "logg": 4.44, "m_h": 0.0, "alpha_m": 0.0, "vturb": 1.0}
 VMIC = 0.85
 
+#: Steps of the sensitivity: text, label, step. Only the atmosphere moves; vmic and abundances of the synthesis stay.
+STEPS = (("Teff +50 K", "teff", 50.0), ("Teff -50 K", "teff", -50.0), ("logg +0.1", "logg", 0.1),
+         ("logg -0.1", "logg", -0.1), ("m_h +0.05", "m_h", 0.05), ("m_h -0.05", "m_h", -0.05),
+         ("vturb +0.5", "vturb", 0.5), ("vturb -0.5", "vturb", -0.5))  # fmt: skip
+
+_C = 299792.458  # km/s
+
 _PUBLISHED = {
     "solar/kpno1984_flux_atlas.npz": "Kurucz et al. 1984, Solar Flux Atlas (kurucz.harvard.edu/sun)",
     "solar/vald_solar_3000_9993.lin": "a VALD3 'extract stellar' of the Sun, short format (vald.astro.uu.se)",
@@ -43,11 +51,14 @@ _PUBLISHED = {
 
 @dataclass(frozen=True)
 class SolarResult:
-    """One dictionary a window and model: what `format_rows` prints and the JSON file holds."""
+    """One dictionary a window and model: what `format_rows` prints and the JSON file holds; the same for equivalent
+    widths and for the sensitivity to the labels."""
 
     rows: list[dict[str, Any]]
     plot: Path
     table: Path
+    lines: dict[str, Any]
+    sensitivity: list[dict[str, Any]]
 
 
 def run(
@@ -74,12 +85,16 @@ def run(
     stars["ATLAS-12"] = layers_of(read(paths[2]))
     stars["ATLAS9"] = layers_of(read(paths[3]), solar_scale="grevesse1998")
     stars["MARCS"] = layers_of(read(paths[4]))
+    moved = {text: layers_of(emulators[0].predict(**{**SUN, label: SUN[label] + step})) for text, label, step in STEPS}
+    clean = [w for w in windows if w not in _NAMES]
+    chosen = choose_lines(lines, clean, list(MASK.values()), n=min(50, 7 * len(clean))) if clean else []
     out.mkdir(parents=True, exist_ok=True)
     spectra = {}
-    jobs = [(w, name) for w in windows for name in stars]
+    everything = {**stars, **moved}
+    jobs = [(w, name) for w in windows for name in everything]
     for w, name in tqdm(jobs, disable=not progress, desc="synthesis"):
-        spectra[w, name] = synthesise(stars[name], lines, w, vmic=VMIC, cache=out / "cache")
-    rows = []
+        spectra[w, name] = synthesise(everything[name], lines, w, vmic=VMIC, cache=out / "cache")
+    rows: list[dict[str, Any]] = []
     fits = {}
     for w in windows:
         fits.update({(w, name): fit_to_atlas(*spectra[w, name], *observed[w]) for name in stars})
@@ -100,16 +115,132 @@ def run(
                 **_by_depth(observed[w][1], off, reference[keep], difference),
                 "velocity": fit.velocity, "broadening": fit.broadening, "level": fit.level, "slope": fit.slope,
             })  # fmt: skip
+    noise = _noise(rows)
+    for row in rows:
+        row["chi2"] = float(row["rms_atlas"] ** 2 / noise**2)
+    widths = _widths(chosen, clean, observed, fits, spectra, list(stars))
+    sensitivity = _sensitivity(windows, fits, spectra, emulators[0].name)
     plot = out / "solar.png"
     _plot(plot, windows, observed, fits, spectra, emulators[0].name)
+    _plot_sensitivity(out / "sensitivity.png", sensitivity, emulators[0].name)
     table = out / "solar.json"
     content = {
         "command": f"sme-pinn-atmo validate solar --model {model}", "version": __version__, "sun": SUN, "vmic": VMIC,
         "mask": MASK, "sha256": {e.name: e.card["sha256"] for e in emulators},
-        "seconds": round(time.monotonic() - start, 1), "rows": rows,
+        "seconds": round(time.monotonic() - start, 1), "noise": noise, "rows": rows, "lines": widths,
+        "sensitivity": sensitivity,
     }  # fmt: skip
     write_atomically(table, (json.dumps(content, indent=1) + "\n").encode())
-    return SolarResult(rows, plot, table)
+    return SolarResult(rows, plot, table, widths, sensitivity)
+
+
+def _noise(rows: list[dict[str, Any]]) -> float:
+    """Standard deviation of a pixel for chi square: the median over windows of the rms residual of ATLAS-12 where the
+    observed flux is above 0.97. It is set by faint lines and the continuum rather than by photons."""
+    values = [r["rms_atlas_continuum"] for r in rows if r["model"] == "ATLAS-12"]
+    return float(np.nanmedian(values))
+
+
+def _widths(
+    chosen: list[dict[str, Any]], windows: list[Any], observed: Any, fits: Any, spectra: Any, names: list[str]
+) -> dict[str, Any]:
+    """Equivalent widths [mA] of the chosen lines in the atlas and in every spectrum, and what they say of the PINN.
+
+    The atlas is shifted and normalised by the fit of ATLAS-12 for all, so that one observed value stands against each.
+    """
+    table = []
+    for line in chosen:
+        w = next(w for w in windows if w[0] < line["wave"] < w[1])
+        fit = fits[w, "ATLAS-12"]
+        wave, flux = observed[w]
+        middle, half = 0.5 * (w[0] + w[1]), 0.5 * (w[1] - w[0])
+        level = fit.level + fit.slope * (wave - middle) / half
+        row = {**line, "observed": equivalent_width(wave / (1 + fit.velocity / _C), flux / level, line["wave"])}
+        for name in names:
+            grid, synthetic = spectra[w, name]
+            row[name] = equivalent_width(grid, broaden(grid, synthetic, fit.broadening), line["wave"])
+        table.append(row)
+    if len(table) < 2:
+        return {"table": table}
+    columns = {n: np.array([r[n] for r in table]) for n in ("observed", *names)}
+    summary = {
+        n: {"mean off observed [%]": float(100 * np.mean(columns[n] / columns["observed"] - 1)),
+            "rms off observed [%]": float(100 * np.sqrt(np.mean((columns[n] / columns["observed"] - 1) ** 2))),
+            "rms off ATLAS-12 [%]": float(100 * np.sqrt(np.mean((columns[n] / columns["ATLAS-12"] - 1) ** 2)))}
+        for n in names
+    }  # fmt: skip
+    against = {n: bootstrap(columns["observed"], columns[n], columns["ATLAS-12"]) for n in names if n != "ATLAS-12"}
+    return {"table": table, "summary": summary, "against ATLAS-12": against}
+
+
+def _sensitivity(windows: Any, fits: Any, spectra: Any, model: str) -> list[dict[str, Any]]:
+    """rms change of the flux in each window for a step in each label, beside PINN minus ATLAS-12."""
+    rows = []
+    base = f"PINN {model}"
+    for w in windows:
+        sigma = fits[w, "ATLAS-12"].broadening
+        wave, here = spectra[w, base]
+        keep = np.ones(len(wave), bool)
+        for low, high in MASK.values():
+            keep &= (wave < low) | (wave > high)
+        here = broaden(wave, here, sigma)[keep]
+        row: dict[str, Any] = {"window": [*w], "feature": _NAMES.get(w, "")}
+        for name in (*(text for text, _, _ in STEPS), "ATLAS-12"):
+            other = broaden(wave, spectra[w, name][1], sigma)[keep]
+            row[name] = float(np.sqrt(np.mean((other - here) ** 2)))
+        rows.append(row)
+    return rows
+
+
+def format_lines(lines: dict[str, Any]) -> str:
+    """What the equivalent widths say, for people."""
+    if "summary" not in lines:
+        return "no equivalent widths: no clean windows"
+    out = [f"equivalent widths of {len(lines['table'])} Fe lines, per cent",
+           f"{'':14} {'mean off observed':>18} {'rms off observed':>17} {'rms off ATLAS-12':>17}"]  # fmt: skip
+    for name, s in lines["summary"].items():
+        out.append(f"{name:14} {s['mean off observed [%]']:18.2f} {s['rms off observed [%]']:17.2f}"
+                   f" {s['rms off ATLAS-12 [%]']:17.3f}")  # fmt: skip
+    for name, b in lines["against ATLAS-12"].items():
+        out.append(
+            f"{name} against ATLAS-12: {b['verdict']}; mean |W/W_obs - 1| differs by {b['difference']:+.3f} "
+            f"({b['low']:+.3f} to {b['high']:+.3f}) per cent, {b['resamples']} resamples, seed {b['seed']}"
+        )
+    return "\n".join(out)
+
+
+def format_sensitivity(rows: list[dict[str, Any]]) -> str:
+    """rms change of the flux for each step, for people."""
+    names = [k for k in rows[0] if k not in ("window", "feature")]
+    out = ["rms change of the flux", f"{'window [A]':>18} " + " ".join(f"{n:>14}" for n in names)]
+    for r in rows:
+        label = f"{r['window'][0]:.0f}-{r['window'][1]:.0f} {r['feature']}"
+        out.append(f"{label:>18} " + " ".join(f"{r[n]:14.5f}" for n in names))
+    return "\n".join(out)
+
+
+def _plot_sensitivity(path: Path, rows: list[dict[str, Any]], model: str) -> None:
+    """The error of the PINN beside what steps in the labels do."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    axis = figure.subplots()
+    names = [k for k in rows[0] if k not in ("window", "feature")]
+    x = np.arange(len(rows))
+    for k, name in enumerate(names):
+        last = name == "ATLAS-12"
+        style = {"color": "k", "fmt": "D-"} if last else {"color": f"C{k // 2}", "fmt": "o"}
+        label = f"PINN {model} − ATLAS-12" if last else name
+        face = style["color"] if k % 2 or last else "none"
+        axis.plot(x, [r[name] for r in rows], style["fmt"], ms=6, color=style["color"], mfc=face, label=label)
+    labels = [f"{r['window'][0]:.0f}–{r['window'][1]:.0f}\n{r['feature']}" for r in rows]
+    axis.set(yscale="log", ylabel="rms change of the flux", xticks=x, xticklabels=labels)
+    axis.tick_params(axis="x", labelsize=7)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8, ncols=3)
+    temporary = path.with_name(f".{path.name}.part")
+    figure.savefig(temporary, dpi=120, format="png")
+    temporary.replace(path)
 
 
 def _by_depth(observed: np.ndarray, off: np.ndarray, reference: np.ndarray, difference: np.ndarray) -> dict[str, float]:
@@ -127,7 +258,8 @@ def format_rows(rows: list[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(r["model"] for r in rows))
     out = ["rms against the atlas", f"{'window [A]':>18} " + " ".join(f"{n:>13}" for n in names)]
     for key, title in (("rms_atlas", None), ("rms_atlas12", "rms against computed ATLAS-12"),
-                       ("max_atlas12", "largest difference from computed ATLAS-12")):  # fmt: skip
+                       ("max_atlas12", "largest difference from computed ATLAS-12"),
+                       ("chi2", "chi square per pixel against the atlas")):  # fmt: skip
         if title:
             out += ["", title]
         for w in dict.fromkeys(tuple(r["window"]) for r in rows):
