@@ -5,34 +5,71 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from sme_pinn_atmo import Emulator
 from sme_pinn_atmo.cli import main
 from sme_pinn_atmo.emulator import save_model
-from sme_pinn_atmo.validation.spectra import WINDOWS, format_rows, summarise
+from sme_pinn_atmo.validation import spectra
+from sme_pinn_atmo.validation.spectra import WINDOWS, format_failures, format_rows, summarise
 
 needs_data = pytest.mark.skipif("SME_PINN_ATMO_DATA" not in os.environ, reason="SME_PINN_ATMO_DATA is not set")
 
 
 def star(teff: float, rms: float, **more: object) -> dict[str, object]:
     good = {"rms": [rms] * 3, "largest": [3 * rms] * 3, "shift": {"teff": -1e4 * rms, "logg": rms, "m_h": rms}}
-    return {"data": "atlas9", "teff": teff, "pinn": good, "pysme": good, **more}
+    return {"data": "atlas9", "teff": teff, "logg": 4.0, "m_h": -0.5, "pinn": good, "pysme": good, **more}
 
 
 def test_stars_are_summed_up_by_temperature_and_failures_counted() -> None:
     stars = [star(4500, 1e-4), star(4600, 3e-4), star(5500, 1e-3, pysme={"failed": "no neighbours"})]
-    rows = {(tuple(r["teff"]), r["method"]): r for r in summarise(stars)}
-    cool = rows[(4000, 5000), "pinn"]
+    rows = {(r["teff"], r["method"]): r for r in summarise(stars)}
+    cool = rows["4000-5000", "pinn"]
     assert (cool["stars"], cool["failed"]) == (2, 0)
-    assert cool[f"rms {WINDOWS[0][0]:.0f}"][0] == pytest.approx(2e-4)
+    assert cool[f"rms {WINDOWS[0][0]:.0f}-{WINDOWS[0][1]:.0f}"][0] == pytest.approx(2e-4)
     assert cool["shift teff"][0] == pytest.approx(2.0)
-    assert rows[(5000, 6000), "pysme"]["failed"] == 1
-    assert rows[(0, 99_999), "pinn"]["stars"] == 3
+    assert rows["5000-6000", "pysme"]["failed"] == 1
+    assert rows["all", "pinn"]["stars"] == 3
     text = format_rows(summarise(stars))
     assert "| atlas9 | 4000-5000 | PINN | 2 | 0 | 0.00020 / 0.00029 |" in text
+    assert rows["5000-6000", "pysme"]["largest"] is None
+    assert "Teff 5500, log g 4, [M/H] -0.5, pysme: no neighbours" in format_failures(stars)
+    assert ("7000-8000", "pinn") not in rows
+
+
+def test_a_difference_that_is_a_shift_of_the_labels_is_found_as_one() -> None:
+    """Atmospheres 10 K too hot and 0.02 dex too metal-rich make a fit come out 10 K cooler and metal-poorer."""
+    rng = np.random.default_rng(0)
+    gradient = rng.normal(size=(90, 3))
+    truth = [rng.uniform(0.5, 1, 30) for _ in WINDOWS]
+    off = (gradient @ [10.0, 0.0, 0.02]).reshape(3, 30)
+    found = spectra._compare([t + o for t, o in zip(truth, off, strict=True)], truth, gradient)
+    assert found["shift"] == pytest.approx({"teff": -10.0, "logg": 0.0, "m_h": -0.02}, abs=1e-9)
+    assert found["rms"][1] == pytest.approx(np.sqrt(np.mean(off[1] ** 2)))
+    assert found["largest"][2] == pytest.approx(np.abs(off[2]).max())
+
+
+def star_or_death(job: Any) -> None:
+    """Stands in for the synthesis: one star takes the whole process with it."""
+    if job.row == 2:
+        os._exit(1)
+    Path(job.path).write_text("{}")
+
+
+def test_a_star_that_kills_its_process_does_not_stop_the_others(tmp_path: Path, monkeypatch: Any) -> None:
+    def keep(job: Any, result: dict[str, Any]) -> None:
+        Path(job.path).write_text(json.dumps(result))
+
+    monkeypatch.setattr(spectra, "_keep", keep)
+    jobs = [spectra._Job("m", "atlas9.npz", row, "g", "l", str(tmp_path / f"{row}.json")) for row in range(5)]
+    spectra._do(jobs, 2, False, star_or_death)
+    kept = {row: json.loads((tmp_path / f"{row}.json").read_text()) for row in range(5)}
+    assert [row for row, result in kept.items() if result] == [2]
+    assert "the process died" in kept[2]["pysme"]["failed"]
 
 
 @needs_data

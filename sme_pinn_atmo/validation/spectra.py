@@ -1,6 +1,7 @@
 """What an error of the atmosphere does to the spectrum, over the Kiel diagram: at computed models kept from training.
 
-Every star leaves a small JSON file in the folder `jobs` of the output; what is there is not done again.
+Every star leaves a small JSON file in the folder `jobs` of the output, under a name made from all that it depends on;
+what is there is not done again.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -25,25 +28,36 @@ from .. import __version__
 from ..emulator import Emulator, write_atomically
 from ..grids import Structures, read, write_pysme_grid
 from .scores import heldout_rows
-from .spectrum import Layers, broaden, data_file, layers_of, read_lines, synthesise
+from .spectrum import Layers, broaden, data_file, layers_of, read_lines, synthesise_windows
 
-__all__ = ["WINDOWS", "format_rows", "run", "summarise"]
+__all__ = ["WINDOWS", "format_failures", "format_rows", "run", "summarise"]
 
 Array = NDArray[np.float64]
 
-#: Windows [A]: Mg b with its wings, then two of the iron lines that fits use.
-WINDOWS = ((5178.0, 5190.0), (6140.0, 6152.0), (6160.0, 6172.0))
+#: Windows [A]: Mg b with its wings; Mg I 5528, Fe I and Sc II; one of the windows that fits use.
+WINDOWS = ((5176.0, 5191.0), (5522.0, 5537.0), (6140.0, 6155.0))
 TEFF = (4000.0, 8000.0)
 
 #: Gaussian broadening [km/s] of R = 50,000.
 _SIGMA = 299792.458 / 50_000 / 2.3548
 _STEPS = {"teff": 25.0, "logg": 0.05, "m_h": 0.02}
-_RANGES = ((4000, 5000), (5000, 6000), (6000, 7000), (7000, 8001))
+
+#: Rows of the table, [low, high) in K; 8000 K belongs to the last range of the grid.
+_GRID_RANGES = {"4000-5000": (4000.0, 5000.0), "5000-6000": (5000.0, 6000.0), "6000-7000": (6000.0, 7000.0),
+                "7000-8000": (7000.0, 8000.5)}  # fmt: skip
+_RANGES = {
+    "atlas9": {**_GRID_RANGES, "all": (0.0, np.inf)},
+    "atlas12": {"below 4000": (0.0, 4000.0), **_GRID_RANGES, "4000-8000": (4000.0, 8000.5),
+                "above 8000": (8000.5, np.inf)},
+}  # fmt: skip
+
+#: Raised when what a star's file holds, or how it comes about, changes.
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One star: its row in the data, the model that held it out, and where everything lies."""
+    """One star: its row in the data, the model that held it out, where everything lies, and the file it leaves."""
 
     model: str
     data: str
@@ -60,97 +74,137 @@ def run(
 
     Parameters
     ----------
-    models : networks whose cards record held-out rows, of atlas9.npz (ODFNEW nodes at vturb 2, 4000-8000 K, which are
-        also taken out of PySME's grid) or of atlas12.npz (no interpolation there: no grid of such models)
-    nodes : at most so many ODFNEW nodes in all
+    models : networks whose cards record held-out rows, of atlas9.npz (ODFNEW nodes at vturb 2, 4000-8000 K, each of
+        which is also taken out of PySME's grid) or of atlas12.npz (no interpolation: there is no grid of such models)
+    out : folder for the results; made if need be
+    nodes : at most so many ODFNEW nodes in all, drawn at random (seed 1)
+    processes : how many to use; every one holds PySME and the data
 
-    A star that fails is reported and does not stop the others. Raises, before any synthesis, ValueError for a card
-    without held-out rows, and DataMissingError.
+    Returns the path of `spectra.md`. A star that fails is reported and does not stop the others.
+
+    Raises
+    ------
+    ValueError, OSError : before any synthesis, for an unknown model, a card without held-out rows, or a line list
+        that is not one
+    DataMissingError : before any synthesis
     """
+    emulators = {model: Emulator.load(model) for model in models}
     files = {n: data_file(n, "computed model atmospheres, kurucz.harvard.edu") for n in ("atlas9.npz", "atlas12.npz")}
     lines = data_file("solar/vald_solar_3000_9993.lin", "a VALD3 'extract stellar' of the Sun, short format")
     data = {name: read(path) for name, path in files.items()}
-    jobs = []
+    regular = _regular(data["atlas9.npz"])
+    rows = {(m, n): _rows(e, n, data[n], regular) for m, e in emulators.items() for n in files}
+    for model in models:
+        if not any(rows[model, name].size for name in files):
+            raise ValueError(f"the card of {model} records no held-out rows of {' or '.join(files)} that can be used")
+    read_lines(lines)
+    common = f"{_FORMAT} {WINDOWS} {_SIGMA} {_STEPS} {_pysme_version()} {_digest(lines)}"
+    content = {name: _digest(path) for name, path in files.items()}
     (out / "jobs").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        full = Path(folder) / "grid.npz"
-        regular = _regular(data["atlas9.npz"])
-        write_pysme_grid(full, data["atlas9.npz"].select(regular), solar_scale="grevesse1998")
-        for model in models:
-            emulator = Emulator.load(model)
-            found = False
-            for name, structures in data.items():
-                rows = heldout_rows(emulator, name)
-                if name == "atlas9.npz":
-                    teff = structures.labels["teff"]
-                    rows = rows[regular[rows] & (teff[rows] >= TEFF[0]) & (teff[rows] <= TEFF[1])]
-                found |= bool(len(rows))
-                for row in rows:
-                    key = hashlib.sha256(f"{emulator.card['sha256']} {name} {row} {WINDOWS} 1".encode()).hexdigest()
-                    kept = out / "jobs" / f"{name[:-4]}_{row}_{key[:12]}.json"
-                    jobs.append(_Job(model, str(files[name]), int(row), str(full), str(lines), str(kept)))
-            if not found:
-                raise ValueError(f"the card of {model} records no held-out rows of {' or '.join(files)}")
-        grid_jobs = [j for j in jobs if j.data.endswith("atlas9.npz")]
-        if nodes is not None and len(grid_jobs) > nodes:
-            chosen = np.random.default_rng(1).permutation(len(grid_jobs))[:nodes]
-            jobs = [grid_jobs[i] for i in sorted(chosen)] + [j for j in jobs if j not in grid_jobs]
-        _do([j for j in jobs if not Path(j.path).is_file()], processes, progress)
-        results = [json.loads(Path(j.path).read_text(encoding="utf-8")) for j in jobs]
-    summary = {
-        "command": "sme-pinn-atmo validate spectra " + " ".join(f"--model {m}" for m in models),
-        "version": __version__, "windows": WINDOWS, "stars": results, "summary": summarise(results),
-    }  # fmt: skip
-    write_atomically(out / "spectra.json", (json.dumps(summary, indent=1) + "\n").encode())
-    write_atomically(out / "spectra.md", (format_rows(summary["summary"]) + "\n").encode())
+        grid = Path(folder) / "grid.npz"
+        write_pysme_grid(grid, data["atlas9.npz"].select(regular), solar_scale="grevesse1998")
+        jobs = {}  # by path: the same star of the same model is done once, however often it is asked for
+        for (model, name), chosen in rows.items():
+            for row in chosen:
+                key = f"{common} {emulators[model].card['sha256']} {content[name]} {row}"
+                stem = f"{name[:-4]}_{row}_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+                path = str(out / "jobs" / f"{stem}.json")
+                jobs[path] = _Job(model, str(files[name]), int(row), str(grid), str(lines), path)
+        on_grid = [j for j in jobs.values() if j.data == str(files["atlas9.npz"])]
+        others = [j for j in jobs.values() if j.data != str(files["atlas9.npz"])]
+        if nodes is not None and len(on_grid) > nodes:
+            drawn = np.random.default_rng(1).permutation(len(on_grid))[:nodes]
+            on_grid = [on_grid[i] for i in sorted(drawn)]
+        everything = [*on_grid, *others]
+        _do(everything, processes, progress)
+    results = [json.loads(Path(j.path).read_text(encoding="utf-8")) for j in everything]
+    command = "sme-pinn-atmo validate spectra " + " ".join(f"--model {Path(m).name}" for m in models)
+    command += f" --nodes {nodes}" if nodes is not None else ""
+    table = summarise(results)
+    report = {"command": command, "version": __version__, "pysme": _pysme_version(), "seed": 1, "windows": WINDOWS,
+              "models": {Path(m).name: e.card["sha256"] for m, e in emulators.items()}, "data": content,
+              "summary": table, "stars": results}  # fmt: skip
+    text = f"`{command}`\n\n{format_rows(table)}\n\n{format_failures(results)}\n"
+    write_atomically(out / "spectra.json", (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
+    write_atomically(out / "spectra.md", text.encode())
     _plot(results, out / "spectra.png")
     return out / "spectra.md"
 
 
 def summarise(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows by data and Teff: medians and 95th percentiles over stars, for the PINN and for the interpolation."""
+    """Rows by data and Teff: [median, 95th percentile] over stars for each atmosphere, None where there is no star."""
     rows = []
     for data in dict.fromkeys(r["data"] for r in results):
-        for low, high in (*_RANGES, (0, 99_999)) if data == "atlas9" else ((0, 4000), *_RANGES, (8001, 99_999)):
-            here = [r for r in results if r["data"] == data and low <= r["teff"] < high]
+        for name, (low, high) in _RANGES[data].items():
             for method in ("pinn", "pysme"):
-                good = [r[method] for r in here if method in r and "rms" in r[method]]
-                tried = sum(method in r for r in here)
+                tried = [r[method] for r in results if r["data"] == data and low <= r["teff"] < high and method in r]
                 if not tried:
                     continue
-                row: dict[str, Any] = {"data": data, "teff": [low, high], "method": method, "stars": tried,
-                                       "failed": tried - len(good)}  # fmt: skip
-                for k, w in enumerate(WINDOWS):
-                    row[f"rms {w[0]:.0f}"] = _pair([g["rms"][k] for g in good])
+                good = [t for t in tried if "rms" in t]
+                row: dict[str, Any] = {"data": data, "teff": name, "method": method, "stars": len(tried),
+                                       "failed": len(tried) - len(good)}  # fmt: skip
+                for k, window in enumerate(WINDOWS):
+                    row[_name(window)] = _pair([g["rms"][k] for g in good])
                 row["largest"] = _pair([max(g["largest"]) for g in good])
-                for name in _STEPS:
-                    row[f"shift {name}"] = _pair([abs(g["shift"][name]) for g in good])
+                for label in _STEPS:
+                    row[f"shift {label}"] = _pair([abs(g["shift"][label]) for g in good if g["shift"] is not None])
                 rows.append(row)
     return rows
 
 
 def format_rows(rows: Sequence[dict[str, Any]]) -> str:
     """The summary as Markdown: median / 95th percentile over stars."""
-    windows = [f"rms {w[0]:.0f}" for w in WINDOWS]
-    head = ["models", "Teff [K]", "atmosphere", "stars", "failed", *(f"{w}-{hi:.0f} A" for w, (_, hi) in
-            zip(windows, WINDOWS, strict=True)), "largest", "shift Teff [K]", "log g", "[M/H]"]  # fmt: skip
+    windows = [_name(w) for w in WINDOWS]
+    head = ["models", "Teff [K]", "atmosphere", "stars", "failed", *(f"{w} A" for w in windows), "largest",
+            "shift Teff [K]", "log g", "[M/H]"]  # fmt: skip
     out = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for r in rows:
-        low, high = r["teff"]
-        span = "all" if (low, high) == (0, 99_999) else f"{low}-{high}" if high < 90_000 else f"above {low}"
-        cells = [r["data"], span, "PINN" if r["method"] == "pinn" else "PySME interpolation", str(r["stars"]),
+        cells = [r["data"], r["teff"], "PINN" if r["method"] == "pinn" else "PySME interpolation", str(r["stars"]),
                  str(r["failed"]), *(_text(r[w], 5) for w in windows), _text(r["largest"], 4),
                  _text(r["shift teff"], 1), _text(r["shift logg"], 4), _text(r["shift m_h"], 4)]  # fmt: skip
         out.append("| " + " | ".join(cells) + " |")
     return "\n".join(out)
 
 
-def _pair(values: Sequence[float]) -> list[float]:
-    return [float(np.median(values)), float(np.percentile(values, 95))] if values else [float("nan")] * 2
+def format_failures(results: Sequence[dict[str, Any]]) -> str:
+    """One line a star and atmosphere that failed, with the reason."""
+    out = [
+        f"- {r['data']}, Teff {r['teff']:g}, log g {r['logg']:g}, [M/H] {r['m_h']:g}, {what}: {r[what]['failed']}"
+        for r in results for what in ("pinn", "pysme", "gradient") if "failed" in r.get(what, {})
+    ]  # fmt: skip
+    return "Failed:\n\n" + "\n".join(out) if out else "No star failed."
 
 
-def _text(pair: Sequence[float], digits: int) -> str:
-    return f"{pair[0]:.{digits}f} / {pair[1]:.{digits}f}"
+def _name(window: tuple[float, float]) -> str:
+    return f"rms {window[0]:.0f}-{window[1]:.0f}"
+
+
+def _pair(values: Sequence[float]) -> list[float] | None:
+    return [float(np.median(values)), float(np.percentile(values, 95))] if values else None
+
+
+def _text(pair: Sequence[float] | None, digits: int) -> str:
+    return "-" if pair is None else f"{pair[0]:.{digits}f} / {pair[1]:.{digits}f}"
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _pysme_version() -> str:
+    from importlib.metadata import version
+
+    return version("pysme-astro")
+
+
+def _rows(emulator: Emulator, name: str, data: Structures, regular: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Held-out rows that can be used: all of atlas12.npz; of atlas9.npz, nodes of the regular grid in range."""
+    rows = heldout_rows(emulator, name)
+    if name == "atlas9.npz":
+        teff = data.labels["teff"][rows]
+        rows = rows[regular[rows] & (teff >= TEFF[0]) & (teff <= TEFF[1])]
+    return rows
 
 
 def _regular(structures: Structures) -> NDArray[np.bool_]:
@@ -160,75 +214,140 @@ def _regular(structures: Structures) -> NDArray[np.bool_]:
     return np.asarray(ok & (np.abs(structures.log_tau_ross - first).max(axis=1) < 0.01))
 
 
-def _do(jobs: Sequence[_Job], processes: int, progress: bool) -> None:
-    bar = tqdm(total=len(jobs), disable=not progress, desc="stars", unit="star")
-    if processes == 1:
-        for job in jobs:
-            _star(job)
+def _do(jobs: Sequence[_Job], processes: int, progress: bool, star: Callable[[_Job], None] | None = None) -> None:
+    """Do the jobs whose files are not there; the processes are fresh, as PySME's library keeps state."""
+    star = star or _star
+    left = _left(jobs)
+    with tqdm(total=len(jobs), initial=len(jobs) - len(left), disable=not progress, desc="stars", unit="star") as bar:
+        while left:
+            _pool(left, processes, star, bar)
+            # What a process died of was running, thus among the first that are left: one at a time, to see which.
+            for job in _left(left)[:processes]:
+                _pool([job], 1, star, bar)
+                if _left([job]):
+                    died = {"failed": "the process died; remove the file of this star to try again"}
+                    _keep(job, dict.fromkeys(_methods(job), died))
+            left = _left(left)
+            bar.n = len(jobs) - len(left)
+            bar.refresh()
+
+
+def _left(jobs: Sequence[_Job]) -> list[_Job]:
+    return [job for job in jobs if not Path(job.path).is_file()]
+
+
+def _pool(jobs: Sequence[_Job], processes: int, star: Callable[[_Job], None], bar: Any) -> None:
+    """Do jobs until all are done or a process dies."""
+    pool = ProcessPoolExecutor(min(processes, len(jobs)), mp_context=get_context("spawn"))
+    try:
+        for done in as_completed([pool.submit(star, job) for job in jobs]):
+            done.result()
             bar.update()
-    else:
-        # Fresh processes: PySME's library keeps state that a fork would share half-way.
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            for done in as_completed([pool.submit(_star, job) for job in jobs]):
-                done.result()
-                bar.update()
-    bar.close()
+    except BrokenProcessPool:
+        return
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@lru_cache(maxsize=4)
+def _data(path: str) -> Structures:
+    return read(path)
+
+
+@lru_cache(maxsize=1)
+def _lines(path: str) -> Any:
+    return read_lines(Path(path))
+
+
+@lru_cache(maxsize=1)
+def _grid(path: str) -> Any:
+    from pysme.atmosphere.atmosphere import AtmosphereGrid
+
+    return AtmosphereGrid.load(path)
+
+
+def _methods(job: _Job) -> tuple[str, ...]:
+    """Atmospheres that are compared with the computed one."""
+    return ("pinn", "pysme") if Path(job.data).stem == "atlas9" else ("pinn",)
+
+
+def _keep(job: _Job, result: dict[str, Any]) -> None:
+    """Write a star's file: where it lies, and what came of it."""
+    labels = {k: float(v[job.row]) for k, v in _data(job.data).labels.items()}
+    star = {"data": Path(job.data).stem, "row": job.row, "model": Path(job.model).name, **labels, **result}
+    write_atomically(Path(job.path), (json.dumps(star, allow_nan=False) + "\n").encode())
 
 
 def _star(job: _Job) -> None:
     """Synthesise one star and keep what came of it, or why nothing did."""
     logging.disable(logging.WARNING)
-    structures = read(job.data).select([job.row])
-    labels: dict[str, Any] = {k: float(v[0]) for k, v in structures.labels.items()}
-    result: dict[str, Any] = {"data": Path(job.data).stem, "row": job.row, "model": job.model, **labels}
-    lines = read_lines(Path(job.lines))
+    structures = _data(job.data)
+    labels: dict[str, Any] = {k: float(v[job.row]) for k, v in structures.labels.items()}
     emulator = Emulator.load(job.model)
     x = {k: labels[k] for k in emulator.domain.labels}
-    scale = str(emulator.card["solar_scale"])
 
-    def spectra(layers: Layers) -> list[Array]:
-        # vmic 2 km/s, the vturb of the ODFNEW nodes, for every atmosphere of a star alike.
-        return [broaden(*synthesise(layers, lines, w, vmic=2.0), _SIGMA) for w in WINDOWS]
+    def spectrum(layers: Layers) -> list[Array]:
+        # The vturb of the model is the vmic of the synthesis, alike for every atmosphere of a star.
+        found = synthesise_windows(
+            layers, _lines(job.lines), WINDOWS, vmic=labels["vturb"], alpha_m=labels.get("alpha_m", 0.0)
+        )
+        return [broaden(wave, flux, _SIGMA) for wave, flux in found]
 
-    try:
-        truth = spectra(layers_of(structures, 0, scale))
-        gradient = _gradient(emulator, x, spectra)
-    except Exception as error:  # a star that fails is reported, whatever PySME raises
-        result["pinn"] = {"failed": f"{type(error).__name__}: {str(error)[:200]}"}
-        write_atomically(Path(job.path), json.dumps(result).encode())
-        return
-    for method in ("pinn", "pysme") if result["data"] == "atlas9" else ("pinn",):
+    atmospheres: dict[str, Callable[[], Layers]] = {
+        "truth": lambda: layers_of(structures, job.row, str(emulator.card["solar_scale"])),
+        "pinn": lambda: layers_of(emulator.predict(**x)),
+        "pysme": lambda: _interpolated(job.grid, labels),
+    }
+    fluxes: dict[str, list[Array]] = {}
+    result: dict[str, Any] = {}
+    for name in ("truth", *_methods(job)):
         try:
-            layers = layers_of(emulator.predict(**x)) if method == "pinn" else _interpolated(job.grid, labels)
-            difference = [s - t for s, t in zip(spectra(layers), truth, strict=True)]
-            shift = np.linalg.lstsq(gradient, np.concatenate(difference), rcond=None)[0]
-            result[method] = {
-                "rms": [float(np.sqrt(np.mean(d**2))) for d in difference],
-                "largest": [float(np.abs(d).max()) for d in difference],
-                "shift": dict(zip(_STEPS, map(float, shift), strict=True)),
-            }
-        except Exception as error:
-            result[method] = {"failed": f"{type(error).__name__}: {str(error)[:200]}"}
-    write_atomically(Path(job.path), json.dumps(result).encode())
+            fluxes[name] = spectrum(atmospheres[name]())
+        except Exception as error:  # a star that fails is reported, whatever PySME raises
+            result[name] = {"failed": _reason(error)}
+    try:
+        gradient = _gradient(emulator, x, np.concatenate(fluxes["pinn"]), spectrum) if "pinn" in fluxes else None
+    except Exception as error:
+        gradient, result["gradient"] = None, {"failed": _reason(error)}
+    for name in _methods(job):
+        if name in fluxes and "truth" in fluxes:
+            result[name] = _compare(fluxes[name], fluxes["truth"], gradient)
+        else:
+            result.setdefault(name, {"failed": f"computed model: {result.get('truth', {}).get('failed')}"})
+    _keep(job, result)
 
 
-def _gradient(emulator: Emulator, x: dict[str, Any], spectra: Any) -> Array:
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def _compare(flux: Sequence[Array], truth: Sequence[Array], gradient: Array | None) -> dict[str, Any]:
+    """rms and largest difference in each window; the labels by which a least-squares fit would be off."""
+    difference = [f - t for f, t in zip(flux, truth, strict=True)]
+    shift = None
+    if gradient is not None:
+        # Fitting `truth` with these atmospheres moves the labels so as to undo the difference.
+        step = -np.linalg.lstsq(gradient, np.concatenate(difference), rcond=None)[0]
+        shift = dict(zip(_STEPS, map(float, step), strict=True))
+    return {"rms": [float(np.sqrt(np.mean(d**2))) for d in difference],
+            "largest": [float(np.abs(d).max()) for d in difference], "shift": shift}  # fmt: skip
+
+
+def _gradient(emulator: Emulator, x: dict[str, Any], base: Array, spectrum: Callable[[Layers], list[Array]]) -> Array:
     """Derivatives of the spectrum with respect to teff, logg and m_h (n_wave, 3), towards the inside of the domain."""
-    base = np.concatenate(spectra(layers_of(emulator.predict(**x))))
     columns = []
     for name, size in _STEPS.items():
         step = size if emulator.domain.contains(**{**x, name: x[name] + size}) else -size
         moved: dict[str, Any] = {**x, name: x[name] + step}
-        columns.append((np.concatenate(spectra(layers_of(emulator.predict(**moved)))) - base) / step)
+        columns.append((np.concatenate(spectrum(layers_of(emulator.predict(**moved)))) - base) / step)
     return np.stack(columns, axis=1)
 
 
 def _interpolated(grid: str, labels: dict[str, float]) -> Layers:
     """PySME's interpolation at a node that has been taken out of the grid."""
-    from pysme.atmosphere.atmosphere import AtmosphereGrid
     from pysme.atmosphere.interpolation import AtmosphereInterpolator
 
-    full = AtmosphereGrid.load(grid)
+    full = _grid(grid)
     teff, logg, m_h = labels["teff"], labels["logg"], labels["m_h"]
     off = np.abs(full.teff - teff) + np.abs(full.logg - logg) + np.abs(full.monh - m_h)
     with warnings.catch_warnings():
@@ -240,31 +359,41 @@ def _interpolated(grid: str, labels: dict[str, float]) -> Layers:
 
 
 def _plot(results: Sequence[dict[str, Any]], path: Path) -> None:
-    """Kiel diagrams coloured by the rms of the flux over all windows: PINN, then PySME's interpolation."""
+    """Kiel diagrams coloured by the rms of the flux over all windows: for each kind of models and of atmospheres."""
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 5), layout="constrained")
-    axes = figure.subplots(1, 2, sharex=True, sharey=True)
+    panels = [
+        (data, method, title)
+        for data, method, title in (("atlas9", "pinn", "PINN, ODFNEW nodes"),
+                                    ("atlas9", "pysme", "PySME's interpolation, ODFNEW nodes"),
+                                    ("atlas12", "pinn", "PINN, ATLAS12 models"))
+        if any(r["data"] == data and method in r for r in results)
+    ]  # fmt: skip
+    figure = Figure(figsize=(5.3 * len(panels), 5), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
     norm = LogNorm(1e-5, 3e-2)
-    points = None
-    for axis, method, title in zip(axes, ("pinn", "pysme"), ("PINN", "PySME interpolation"), strict=True):
-        good = [r for r in results if r["data"] == "atlas9" and "rms" in r.get(method, {})]
-        failed = [r for r in results if r["data"] == "atlas9" and "failed" in r.get(method, {})]
+    for axis, (data, method, title) in zip(axes, panels, strict=True):
+        here = [r for r in results if r["data"] == data and method in r]
+        good, failed = [r for r in here if "rms" in r[method]], [r for r in here if "failed" in r[method]]
         rms = [float(np.sqrt(np.mean(np.square(r[method]["rms"])))) for r in good]
-        # Nodes of several metallicities lie on one point: spread them a little.
-        teff, logg = ([r["teff"] + 60 * r["m_h"] for r in good], [r["logg"] for r in good])
-        points = axis.scatter(teff, logg, c=rms, norm=norm, s=28, cmap="magma_r", edgecolor="0.5", lw=0.3)
-        axis.plot([r["teff"] for r in failed], [r["logg"] for r in failed], "kx", label="failed")
-        median = float(np.median(rms)) if rms else float("nan")
-        axis.set(title=f"{title}: median {median:.1e}", xlabel="Teff [K] (+60 K × [M/H])")
+        # Models of several metallicities lie on one point: spread them a little; hot ones on a logarithmic axis.
+        spread = 60.0 if data == "atlas9" else 0.0
+        points = axis.scatter([r["teff"] + spread * r["m_h"] for r in good], [r["logg"] for r in good], c=rms,
+                              norm=norm, s=28, cmap="magma_r", edgecolor="0.5", lw=0.3)  # fmt: skip
+        axis.plot([r["teff"] + spread * r["m_h"] for r in failed], [r["logg"] for r in failed], "kx", label="failed")
         if failed:
             axis.legend()
-    axes[0].invert_xaxis()
-    axes[0].invert_yaxis()
-    axes[0].set_ylabel("log g")
-    if points is not None:
-        figure.colorbar(points, ax=axes, label="rms of the normalised flux")
+        if data == "atlas12":
+            axis.set_xscale("log")
+            axis.set_xticks([3000, 5000, 10_000, 20_000, 40_000], ["3000", "5000", "10000", "20000", "40000"])
+            axis.minorticks_off()
+        median = f"{np.median(rms):.1e}" if rms else "-"
+        axis.set(title=f"{title}: median {median}", ylabel="log g",
+                 xlabel="Teff [K] (+60 K × [M/H])" if spread else "Teff [K]")  # fmt: skip
+        axis.invert_xaxis()
+        axis.invert_yaxis()
+        figure.colorbar(points, ax=axis, label="rms of the normalised flux")
     temporary = path.with_name(f".{path.name}.part")
-    figure.savefig(temporary, dpi=120, format="png")
+    figure.savefig(temporary, dpi=110, format="png")
     temporary.replace(path)

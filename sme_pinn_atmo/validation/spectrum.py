@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ from scipy import constants
 from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import least_squares
 
-from ..composition import mean_atomic_mass
+from ..composition import ALPHA_ELEMENTS, mean_atomic_mass
 from ..emulator import write_atomically
 from ..grids import COLUMNS, Structures
 from ..physics import BOLTZMANN
 from ..structure import ModelAtmosphere
 
 __all__ = ["Atlas", "DataMissingError", "Fit", "Layers", "data_file", "fit_to_atlas", "layers_of", "read_atlas",
-           "read_lines", "synthesise"]  # fmt: skip
+           "read_lines", "synthesise", "synthesise_windows"]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -113,18 +113,12 @@ def synthesise(
     from all that it depends on.
     """
     import pysme
-    from pysme.abund import Abund
-    from pysme.atmosphere.atmosphere import Atmosphere
-    from pysme.sme import SME_Structure
-    from pysme.synthesize import synthesize_spectrum
 
     low, high = window
     centre = np.asarray(lines["wlcent"], dtype=float)
-    near = (centre > low - _MARGIN) & (centre < high + _MARGIN)
-    if "depth" in lines.columns:
-        near |= (np.asarray(lines["depth"], dtype=float) > 0.7) & (centre > low - 60) & (centre < high + 60)
+    near = _near(lines, window)
     used = lines[near]
-    wave = np.arange(low, high + STEP / 2, STEP)
+    wave = _grid(window)
     key = hashlib.sha256()
     for value in (*(getattr(layers, f) for f in Layers.__dataclass_fields__), centre[near], used["gflog"],
                   used["excit"], used["gamvw"], wave, vmic):  # fmt: skip
@@ -133,22 +127,7 @@ def synthesise(
     kept = None if cache is None else cache / f"{key.hexdigest()[:24]}.npy"
     if kept is not None and kept.is_file():
         return wave, np.load(kept)
-    sme = SME_Structure()
-    sme.teff, sme.logg, sme.monh, sme.vmic = layers.teff, layers.logg, layers.m_h, vmic
-    sme.vmac = sme.vsini = 0.0
-    sme.ipres = 0
-    sme.abund = Abund(monh=layers.m_h, pattern=pattern)
-    sme.linelist = used
-    sme.wave = wave
-    sme.vrad_flag = sme.cscale_flag = "none"
-    sme.atmo = Atmosphere(
-        teff=layers.teff, logg=layers.logg, vturb=vmic, lonh=0.0, method="embedded", source="", geom="PP", radius=1.0,
-        wlstd=5000.0, opflag=[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 0, 1, 0, 0, 0], depth="RHOX",
-        interp="TAU", rhox=layers.rhox, tau=layers.tau_ross, temp=layers.temperature, rho=layers.density,
-        xna=layers.atom_density, xne=layers.electron_density, monh=layers.m_h,
-        abund=sme.abund.get_pattern("H=12"), abund_format="H=12",
-    )  # fmt: skip
-    flux = np.asarray(synthesize_spectrum(sme).synth[0], dtype=float)
+    flux = _pysme_flux(layers, used, [wave], vmic, pattern, 0.0)[0]
     if not np.isfinite(flux).all():
         raise FloatingPointError(f"PySME gave a flux that is not finite between {low:g} and {high:g} A")
     if kept is not None:
@@ -157,6 +136,68 @@ def synthesise(
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(kept, buffer.getvalue())
     return wave, flux
+
+
+def synthesise_windows(
+    layers: Layers, lines: Any, windows: Sequence[tuple[float, float]], *, vmic: float, alpha_m: float = 0.0,
+    pattern: str = "asplund2009",
+) -> list[tuple[Array, Array]]:  # fmt: skip
+    """As `synthesise`, for several windows in one call: the equation of state is solved once for all of them.
+
+    `alpha_m` [dex] is added to the abundances of the alpha elements.
+    """
+    near = np.logical_or.reduce([_near(lines, w) for w in windows])
+    waves = [_grid(w) for w in windows]
+    fluxes = _pysme_flux(layers, lines[near], waves, vmic, pattern, alpha_m)
+    for (low, high), flux in zip(windows, fluxes, strict=True):
+        if not np.isfinite(flux).all():
+            raise FloatingPointError(f"PySME gave a flux that is not finite between {low:g} and {high:g} A")
+    return list(zip(waves, fluxes, strict=True))
+
+
+def _grid(window: tuple[float, float]) -> Array:
+    return np.arange(window[0], window[1] + STEP / 2, STEP)
+
+
+def _near(lines: Any, window: tuple[float, float]) -> NDArray[np.bool_]:
+    """Lines that a window needs."""
+    low, high = window
+    centre = np.asarray(lines["wlcent"], dtype=float)
+    near = (centre > low - _MARGIN) & (centre < high + _MARGIN)
+    if "depth" in lines.columns:
+        near |= (np.asarray(lines["depth"], dtype=float) > 0.7) & (centre > low - 60) & (centre < high + 60)
+    return np.asarray(near)
+
+
+def _pysme_flux(
+    layers: Layers, used: Any, waves: Sequence[Array], vmic: float, pattern: str, alpha_m: float
+) -> list[Array]:
+    """Flux of PySME on each of the grids of wavelengths."""
+    from pysme.abund import Abund
+    from pysme.atmosphere.atmosphere import Atmosphere
+    from pysme.sme import SME_Structure
+    from pysme.synthesize import synthesize_spectrum
+
+    sme = SME_Structure()
+    sme.teff, sme.logg, sme.monh, sme.vmic = layers.teff, layers.logg, layers.m_h, vmic
+    sme.vmac = sme.vsini = 0.0
+    sme.ipres = 0
+    sme.abund = Abund(monh=layers.m_h, pattern=pattern)
+    if alpha_m:
+        # The pattern is free of monh, which PySME adds; sme.abund[element] is not.
+        solar = sme.abund.get_pattern("H=12")
+        sme.abund.update_pattern({element: solar[element] + alpha_m for element in ALPHA_ELEMENTS})
+    sme.linelist = used
+    sme.wave = list(waves)
+    sme.vrad_flag = sme.cscale_flag = "none"
+    sme.atmo = Atmosphere(
+        teff=layers.teff, logg=layers.logg, vturb=vmic, lonh=0.0, method="embedded", source="", geom="PP", radius=1.0,
+        wlstd=5000.0, opflag=[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 0, 1, 0, 0, 0], depth="RHOX",
+        interp="TAU", rhox=layers.rhox, tau=layers.tau_ross, temp=layers.temperature, rho=layers.density,
+        xna=layers.atom_density, xne=layers.electron_density, monh=layers.m_h,
+        abund=sme.abund.get_pattern("H=12"), abund_format="H=12",
+    )  # fmt: skip
+    return [np.asarray(flux, dtype=float) for flux in synthesize_spectrum(sme).synth]
 
 
 @dataclass(frozen=True)
