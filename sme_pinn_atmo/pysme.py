@@ -1,14 +1,15 @@
 """PinnAtmosphereGrid: an atmosphere source for PySME, and what makes a running PySME accept it.
 
-PySME 1.x has no plug-in point for atmosphere sources, so three of its methods are wrapped when this module is
-imported (see `register`): `Synthesizer.get_atmosphere`, `SME_Solver.get_bounds` and `Atmosphere._save`. Each looks at
-the atmosphere's source first, and leaves every source that is not a `PinnAtmosphereGrid` to PySME's own method.
+PySME has no plug-in point for atmosphere sources, so a few of its methods are wrapped when this module is imported
+(see `register`). Each wrapper looks at the atmosphere's source first, and leaves every source that is not a
+`PinnAtmosphereGrid` to PySME's own method.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -28,14 +29,18 @@ try:
     from pysme.atmosphere.atmosphere import Atmosphere, AtmosphereError, AtmosphereGrid
     from pysme.solve import SME_Solver
     from pysme.synthesize import Synthesizer
-except ModuleNotFoundError as error:
+except ImportError as error:
     if (error.name or "").split(".")[0] != "pysme":
         raise
-    raise ModuleNotFoundError(
-        "PinnAtmosphereGrid needs PySME: pip install 'pysme-astro>=1.1,<1.3'", name="pysme"
+    # A package without one of these classes is as good as none: the message says what is needed.
+    raise type(error)(
+        "PinnAtmosphereGrid needs PySME: pip install 'pysme-astro>=1.0,<1.3'", name=error.name
     ) from None
 
 __all__ = ["OutsideDomainError", "PinnAtmosphereGrid", "star_labels"]
+
+#: Versions of PySME that this module is tested with: from the first on, and below the second.
+_SUPPORTED = (1, 0), (1, 3)
 
 #: What a source saved in a file starts with.
 _SCHEME = "pinn:"
@@ -213,29 +218,47 @@ def _within_scale_error(alpha_m: float, bounds: tuple[float, float] | None) -> f
 
 # ---------------------------------------------------------------------- the hook
 
+#: The method by which PySME's solver decides to keep one atmosphere during a fit of abundances alone.
+_KEEPS = "_can_prepare_abundance_synthesis"
+
 
 def register() -> None:
-    """Wrap the three methods of PySME, once.
+    """Wrap the methods of PySME that an atmosphere source concerns, once.
 
     Raises
     ------
-    RuntimeError : a method is not there, or takes other arguments than this module knows
+    RuntimeError : PySME is of a version that is not supported, or a method is not there or takes other arguments
+        than this module knows
     """
-    for owner, name, arguments, wrap in (
+    version = getattr(pysme, "__version__", "unknown")
+    low, high = (".".join(map(str, v)) for v in _SUPPORTED)
+    supported = f"supported: pip install 'pysme-astro>={low},<{high}'"
+    number = re.match(r"(\d+)\.(\d+)", version)
+    # PySME run from its source tree has no version: then its methods decide.
+    if number and not _SUPPORTED[0] <= (int(number[1]), int(number[2])) < _SUPPORTED[1]:
+        raise RuntimeError(f"PySME {version} is not supported; {supported}")
+    hooks: list[tuple[Any, str, list[str], Callable[..., Any]]] = [
         (Synthesizer, "get_atmosphere", ["self", "sme"], _get_atmosphere),
+        (Synthesizer, "synthesize_spectrum", ["self", "sme", "..."], _synthesize_spectrum),
         (SME_Solver, "get_bounds", ["self", "sme"], _get_bounds),
+        (SME_Solver, "solve", ["self", "sme", "..."], _solve),
         (Atmosphere, "_save", ["self"], _save),
-    ):
+    ]
+    if hasattr(SME_Solver, _KEEPS):  # from PySME 1.2 on
+        hooks.append((SME_Solver, _KEEPS, ["self", "sme", "..."], _keeps_atmosphere))
+    for owner, name, arguments, wrap in hooks:
         method = getattr(owner, name, None)
         if getattr(method, "_sme_pinn_atmo", False):
             continue
-        if method is None or list(inspect.signature(method).parameters) != arguments:
-            version = getattr(pysme, "__version__", "unknown")
+        found = [] if method is None else list(inspect.signature(method).parameters)
+        if "..." in arguments:
+            found = [*found[: len(arguments) - 1], "..."]
+        if found != arguments:
             raise RuntimeError(
                 f"PySME {version} is not supported: {owner.__name__}.{name}({', '.join(arguments)}) "
-                f"is not as expected; supported: pysme-astro >=1.1,<1.3"
+                f"is not as expected; {supported}"
             )
-        wrapped = functools.wraps(method)(wrap(method))
+        wrapped = functools.wraps(method)(wrap(method))  # type: ignore[arg-type]
         wrapped._sme_pinn_atmo = True  # type: ignore[attr-defined]
         setattr(owner, name, wrapped)
 
@@ -261,16 +284,51 @@ def _get_atmosphere(original: Callable[..., Any]) -> Callable[..., Any]:
     return get_atmosphere
 
 
+def _check_labels(sme: Any, what: str) -> None:
+    """Raise `OutsideDomainError` where the star cannot be had from its grid: before PySME has changed anything."""
+    grid = _source(sme.atmo) if sme.atmo.method == "grid" else None
+    if grid is None:
+        return
+    try:
+        grid.emulator.domain.resolve(dict(star_labels(sme, grid)))
+    except DomainError as outside:
+        raise OutsideDomainError(f"{what}{grid.emulator.name}: {outside}") from None
+
+
+def _synthesize_spectrum(original: Callable[..., Any]) -> Callable[..., Any]:
+    def synthesize_spectrum(self: Any, sme: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("passAtmosphere", True):
+            _check_labels(sme, "")
+        return original(self, sme, *args, **kwargs)
+
+    return synthesize_spectrum
+
+
+def _solve(original: Callable[..., Any]) -> Callable[..., Any]:
+    def solve(self: Any, sme: Any, *args: Any, **kwargs: Any) -> Any:
+        # The solver would take a start outside for a bad step, and say only that residuals are not finite.
+        _check_labels(sme, "the fit starts outside the domain of ")
+        return original(self, sme, *args, **kwargs)
+
+    return solve
+
+
+def _keeps_atmosphere(original: Callable[..., Any]) -> Callable[..., Any]:
+    def _can_prepare_abundance_synthesis(self: Any, sme: Any, **kwargs: Any) -> Any:
+        # PySME keeps the first atmosphere where only abundances are fitted; this one moves with them.
+        grid = _source(sme.atmo) if sme.atmo.method == "grid" else None
+        if grid is not None and grid.options["follow_abundances"]:
+            return False
+        return original(self, sme, **kwargs)
+
+    return _can_prepare_abundance_synthesis
+
+
 def _get_bounds(original: Callable[..., Any]) -> Callable[..., Any]:
     def get_bounds(self: Any, sme: Any) -> Any:
         grid = _source(sme.atmo) if sme.atmo.method == "grid" else None
         if grid is None:
             return original(self, sme)
-        try:
-            grid.emulator.domain.resolve(dict(star_labels(sme, grid)))
-        except DomainError as outside:
-            # The solver would take a start outside for a bad step, and say only that residuals are not finite.
-            raise OutsideDomainError(f"the fit starts outside the domain of {grid.emulator.name}: {outside}") from None
         atmo = sme.atmo
         # PySME reads bounds of a grid from its file, and sets its own for a fixed atmosphere: those are replaced.
         sme.atmo = Atmosphere(method="embedded", source="", teff=sme.teff, logg=sme.logg, monh=sme.monh)

@@ -242,7 +242,7 @@ def test_mod_columns_lie_where_korg_cuts_them(tmp_path: Path) -> None:
     ("text", "message"),
     [("KURUCZ\nx\nNTAU  \n", "line 3: NTAU"), ("KURUCZ\nx\nNTAU         5\n 1 2 3\n", "5 layers from line 4"),
      ("'KURUCZ' 5\n", "line 1"), ("'KURUCZ' 2 5000. 4.4 0 0.\n 1 2 3 4 5 6 7\n 1 2 x\n", "line 3"),
-     ("'KURUCZ' 2 5000. 4.4 0 0.\n 1 2 3 4 5 6 7\n 1 2 3 4 5 6 7\n", "RHOX increasing")],
+     ("'KURUCZ' 2 5000. 4.4 0 0.\n 1 2 3 4 5 6 7\n 1 2 3 4 5 6 7\n", "line 3: RHOX does not increase")],
 )  # fmt: skip
 def test_damaged_input_files_name_the_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.mod").write_text(text)

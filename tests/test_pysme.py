@@ -390,3 +390,21 @@ def test_the_example_of_the_docs_runs_as_written() -> None:
     names: dict[str, Any] = {}
     exec(complete[0], names)
     assert abs(names["sme"].teff - 5777) < 1
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_fit_of_abundances_alone_moves_the_atmosphere(follow: bool) -> None:
+    """PySME 1.2 keeps one atmosphere in such a fit, unless told not to."""
+    grid = PinnAtmosphereGrid("atlas9", follow_abundances=follow)
+    rich = star(grid)
+    rich.abund["Mg"] += 0.3
+    rich.abund["Si"] += 0.3
+    sme = star(grid)
+    sme.spec, sme.uncs = np.array(synthesize_spectrum(rich).synth[0]), np.full(len(WAVE), 0.001)
+    before = np.array(grid.atmosphere(sme).temp)
+    sme = solve(sme, ["abund Fe", "abund Si"])
+    at_the_end = grid.atmosphere(sme)
+    moved = np.abs(sme.atmo.temp - before).max()
+    assert moved > 1.0 if follow else moved == 0.0
+    # The last synthesis of a fit is that of its best point, up to the step of a derivative.
+    np.testing.assert_allclose(sme.atmo.temp, at_the_end.temp, rtol=1e-4)

@@ -33,8 +33,9 @@ def read(path: str | Path) -> Structures:
         raise GridFileError(f"{path} is empty")
     if head[:2] == b"PK":
         try:
-            names = zipfile.ZipFile(path).namelist()
-        except zipfile.BadZipFile as error:
+            with zipfile.ZipFile(path) as file:
+                names = file.namelist()
+        except Exception as error:  # zipfile raises many kinds for a damaged file
             raise GridFileError(f"{path} is not a readable .npz file: {error}") from None
         if "atmosphere_profiles.npy" in names:
             return read_payne_zero(path)

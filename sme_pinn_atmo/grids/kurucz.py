@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from ..composition import ALPHA_ELEMENTS, ATOMIC_NUMBER, SOLAR_SCALES
 from ..emulator import write_atomically
 from ..structure import ModelAtmosphere
-from .structures import COLUMNS, GridFileError, Structures
+from .structures import COLUMNS, GridFileError, Structures, require_physical
 
 __all__ = ["read_kurucz", "write_kurucz"]
 
 # Files of the Kurucz (1993) grids in circulation have lost the first column of characters: T, R are optional.
 _START = re.compile(r"^\s*T?EFF\s+(\S+)\s+GRAVITY\s+(\S+)")
-_DECK = re.compile(r"^\s*R?EAD\s+DECK6\s+(\d+)\s*(.*)$")
+_DECK = re.compile(r"^\s*R?EAD\s+DECK6\s+(\d{1,6})\s*(.*)$")
 # Fortran columns may leave no blank between numbers ("1.0-10.0", "1.23E+01100854.3"): exponents have two digits.
 _NUMBER = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+(?![\d.]))(?:[EeDd][-+]?\d{2})?")
 _SCALE = re.compile(r"ABUNDANCE\s+SCALE\s+(\S+)")
@@ -54,7 +54,7 @@ def read_kurucz(path: str | Path) -> Structures:
     for i, m in enumerate(models):
         n = len(m["rows"])
         profiles[i, :n] = m["rows"]
-        log_tau[i, :n] = _log_tau(m["rows"])
+        log_tau[i, :n] = m["log_tau"]
     labels = {k: np.array([m[k] for m in models], dtype=float) for k in ("teff", "logg", "m_h", "alpha_m", "vturb")}
     extra = {k: np.array([m[k] for m in models]) for k in ("title", "solar_scale")}
     return Structures(labels, profiles, log_tau, np.array([len(m["rows"]) for m in models]), extra, str(path))
@@ -86,20 +86,21 @@ def _models(path: Path, lines: list[str]) -> Iterator[dict[str, Any]]:
         first, n, names = deck[0] + 1, deck[1], deck[2] or [*COLUMNS, "VTURB"]
         if lost := [c for c in COLUMNS if c not in names]:
             raise GridFileError(f"{path}, line {first}: the deck has no column {lost[0]}; it has {', '.join(names)}")
+        if n < 2:
+            raise GridFileError(f"{path}, line {first}: a model of {n} layers")
         rows = [_row(path, lines, i, len(names)) for i in range(first, first + n)]
         table = np.array(rows)
-        for j in np.flatnonzero(~((table[:, :5] > 0).all(axis=1))):
-            raise GridFileError(f"{path}, line {first + j + 1}: RHOX, T, P, XNE and ABROSS must be positive")
-        if not np.all(np.diff(table[:, names.index("RHOX")]) > 0):
-            raise GridFileError(f"{path}, lines {first + 1}-{first + n}: RHOX does not increase inwards")
         m_h, alpha_m, solar = _composition(scale, change)
         vturb = float("nan")
         if "VTURB" in names and table[0, names.index("VTURB")] > 0:
             vturb = float(table[0, names.index("VTURB")]) / 1e5
         elif m := _TITLE_VTURB.search(title.upper()):
             vturb = float(m[1])
-        yield {"teff": teff, "logg": logg, "m_h": m_h, "alpha_m": alpha_m, "vturb": vturb, "title": title,
-               "solar_scale": solar, "rows": table[:, [names.index(c) for c in COLUMNS]]}  # fmt: skip
+        labels = {"teff": teff, "logg": logg, "m_h": m_h, "alpha_m": alpha_m, "vturb": vturb}
+        profiles = table[:, [names.index(c) for c in COLUMNS]]
+        log_tau = _log_tau(profiles)
+        require_physical(path, labels, profiles, log_tau, first + 1)
+        yield {**labels, "title": title, "solar_scale": solar, "rows": profiles, "log_tau": log_tau}
 
 
 def _row(path: Path, lines: list[str], i: int, n: int) -> list[float]:
@@ -121,7 +122,7 @@ def _float(path: Path, i: int, text: str) -> float:
 
 def _composition(scale: float, change: dict[int, float]) -> tuple[float, float, str]:
     """m_h, alpha_m and the solar scale that a deck's abundances fit best."""
-    if scale <= 0:
+    if scale <= 0 or change.get(1, 0.92) <= 0:
         return float("nan"), float("nan"), ""
     best: tuple[float, float, float, str] | None = None
     hydrogen = np.log10(change.get(1, 0.92))
@@ -144,8 +145,9 @@ def _composition(scale: float, change: dict[int, float]) -> tuple[float, float, 
 
 def _log_tau(table: NDArray[np.float64]) -> NDArray[np.float64]:
     rhox, kappa = table[:, 0], table[:, 4]
-    steps = 0.5 * (kappa[1:] + kappa[:-1]) * np.diff(rhox)
-    integral = np.log10(np.concatenate([[kappa[0] * rhox[0]], steps]).cumsum())
+    with np.errstate(all="ignore"):  # what is wrong is told by `require_physical`
+        steps = 0.5 * (kappa[1:] + kappa[:-1]) * np.diff(rhox)
+        integral = np.log10(np.concatenate([[kappa[0] * rhox[0]], steps]).cumsum())
     standard = -6.875 + 0.125 * np.arange(len(table))
     agrees = np.abs(integral - standard).max() < 0.05
     return np.asarray(standard if agrees else integral, dtype=float)

@@ -13,7 +13,7 @@ from ..continuum import tau_5000
 from ..emulator import write_atomically
 from ..physics import ATOMIC_MASS, BOLTZMANN
 from ..structure import ModelAtmosphere
-from .structures import COLUMNS, GridFileError, Structures
+from .structures import GridFileError, Structures, require_physical
 
 __all__ = ["MARCS_LOG_TAU", "read_marcs", "write_marcs"]
 
@@ -47,21 +47,26 @@ def read_marcs(path: str | Path) -> Structures:
                 raise GridFileError(f"{path}, line {i + 1}: no number before {word!r}: {line!r}")
         raise GridFileError(f"{path} has no line with {word!r} before 'Model structure'")
 
-    n = int(header("Number of depth points"))
+    depths = header("Number of depth points")
+    if not 2 <= depths < 1e6:
+        raise GridFileError(f"{path}: a model of {depths:g} layers")
+    n = int(depths)
     first = _table(path, lines, start + 1, n, 9)
     second_start = start + 2 + n
     if second_start >= len(lines) or "KappaRoss" not in lines[second_start]:
         raise GridFileError(f"{path}, line {second_start + 1}: the table with KappaRoss and RHOX is missing")
     second = _table(path, lines, second_start, n, 8)
     temperature, rhox = first[:, 4], second[:, 7]
-    n_e = first[:, 5] / (BOLTZMANN * temperature)
-    acceleration = np.gradient(first[:, 7], rhox)
+    with np.errstate(all="ignore"):  # what is wrong is told by `require_physical`
+        n_e = first[:, 5] / (BOLTZMANN * temperature)
+        acceleration = np.gradient(first[:, 7], rhox)
+        logg = round(float(np.log10(header("Surface gravity"))), 4)
     profiles = np.stack([rhox, temperature, first[:, 6], n_e, second[:, 2], acceleration], axis=-1)
     labels = {
-        "teff": header("Teff [K]"), "logg": round(float(np.log10(header("Surface gravity"))), 4),
+        "teff": header("Teff [K]"), "logg": logg,
         "m_h": header("Metallicity", 0), "alpha_m": header("Metallicity", 1), "vturb": header("Microturbulence"),
     }  # fmt: skip
-    assert profiles.shape == (n, len(COLUMNS))
+    require_physical(path, labels, profiles, first[:, 1])
     return Structures(
         {k: np.array([v]) for k, v in labels.items()}, profiles[None], first[None, :, 1], np.array([n]),
         {"radius": np.array([header("radius" if "cm radius" in "".join(lines[:start]) else "Radius")])}, str(path),

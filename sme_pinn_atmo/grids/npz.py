@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import physics
 from ..emulator import write_atomically
@@ -30,43 +32,75 @@ def read_npz(path: str | Path) -> Structures:
     GridFileError : not such a file, or arrays that do not fit together
     """
     path = Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            data = {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise GridFileError(f"{path} is not a readable .npz file: {error}") from None
+    data = load_arrays(path)
     missing = [name for name in ("profiles", "columns", "log_tau_ross") if name not in data]
     if missing:
         raise GridFileError(f"{path} has no array {missing[0]!r}; a grid has profiles, columns, log_tau_ross, labels")
-    profiles, columns = data["profiles"].astype(float), [str(c) for c in data["columns"]]
+    profiles, columns = floats(path, "profiles", data["profiles"]), [str(c) for c in data["columns"].flat]
     lost = [c for c in COLUMNS if c not in columns]
     if lost or profiles.ndim != 3 or profiles.shape[2] != len(columns):
         raise GridFileError(f"{path}: profiles {profiles.shape} with columns {columns}; needed: {', '.join(COLUMNS)}")
     profiles = profiles[..., [columns.index(c) for c in COLUMNS]]
     n, depth = profiles.shape[:2]
-    log_tau = data["log_tau_ross"].astype(float)
-    log_tau = np.array(np.broadcast_to(log_tau, (n, depth))) if log_tau.ndim == 1 else log_tau
-    names = [str(v) for v in data["label_names"]] if "label_names" in data else [v for v in _LABELS if v in data]
+    log_tau = floats(path, "log_tau_ross", data["log_tau_ross"])
+    log_tau = np.tile(log_tau, (n, 1)) if log_tau.ndim == 1 else log_tau
+    names = [str(v) for v in data["label_names"].flat] if "label_names" in data else [v for v in _LABELS if v in data]
     if absent := [name for name in names if name not in data]:
         raise GridFileError(f"{path} names the label {absent[0]!r} but has no such array")
     extra = {k: v for k, v in data.items() if k not in (*_OWN, *names) and v.shape == (n,)}
-    n_depth = data.get("n_depth", np.full(n, depth)).astype(int)
+    n_depth = data.get("n_depth", np.full(n, depth))
+    if n_depth.dtype.kind not in "iu" or not np.all((n_depth > 0) & (n_depth <= depth)):
+        raise GridFileError(f"{path}: n_depth must be numbers of layers, 1 to {depth}")
+    labels = {k: floats(path, k, data[k]) for k in names}
     try:
-        structures = Structures(
-            {k: data[k].astype(float) for k in names}, profiles, log_tau, n_depth, extra, str(path)
-        )
+        structures = Structures(labels, profiles, log_tau, n_depth.astype(int), extra, str(path))
     except ValueError as error:
         raise GridFileError(f"{path}: {error}") from None
     return _with_column_mass(structures)
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Every array of an `.npz` file, none of them of Python objects; they cannot be written to.
+
+    An array is no larger than its data, whatever its head says: `numpy.load` makes room first and reads later.
+
+    Raises
+    ------
+    GridFileError : not such a file, or a damaged one
+    """
+    arrays = {}
+    try:
+        with zipfile.ZipFile(path) as file:
+            for member in file.namelist():
+                name = member.removesuffix(".npy")
+                data = file.read(member)
+                head = io.BytesIO(data)
+                version = np.lib.format.read_magic(head)
+                reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+                shape, fortran, dtype = reader[version](head)
+                if dtype.hasobject:
+                    raise ValueError(f"{name!r} holds Python objects")
+                flat = np.frombuffer(data, dtype, math.prod(shape), head.tell())
+                arrays[name] = flat.reshape(shape, order="F" if fortran else "C")
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # zipfile, zlib, tokenize and numpy raise many kinds for a damaged file
+        raise GridFileError(f"{path} is not a readable .npz file: {error or type(error).__name__}") from None
+    return arrays
+
+
+def floats(path: Path, name: str, array: NDArray[Any]) -> NDArray[np.float64]:
+    """A copy of an array of real numbers in double precision; `GridFileError` for an array of anything else."""
+    if array.dtype.kind not in "iuf":
+        raise GridFileError(f"{path}: {name} is of type {array.dtype}, not numbers")
+    return array.astype(float)
 
 
 def _with_column_mass(structures: Structures) -> Structures:
     """Fill RHOX where it alone is missing (the hot AtmosNet models), from d tau = kappa dm."""
     p, log_tau = structures.profiles, structures.log_tau_ross
     lack = np.isnan(p[..., 0]).all(axis=1) & np.isfinite(p[..., 4]).all(axis=1)
-    if lack.any() and np.ptp(log_tau[lack], axis=0).max() < 1e-6:
+    if lack.any() and np.ptp(log_tau[lack], axis=0).max() < 1e-6 and np.all(np.diff(log_tau[lack][0]) > 0):
         ln_tau = np.log(10.0) * log_tau[lack][0]
         one = np.ones((int(lack.sum()), 1))
         matrix = physics.integration_matrix(ln_tau)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from .npz import floats, load_arrays
 from .structures import GridFileError, Structures
 
 __all__ = ["read_payne_zero"]
@@ -29,14 +29,16 @@ def read_payne_zero(path: str | Path) -> Structures:
     GridFileError : not such a file, or arrays that do not fit together
     """
     path = Path(path)
+    data = load_arrays(path)
+    needed = ("atmosphere_profiles", "standard_rosseland_optical_depth", "labels_json")
+    if missing := [name for name in needed if name not in data]:
+        raise GridFileError(f"{path} is not a Payne Zero corpus: it has no array {missing[0]!r}")
+    profiles, tau = (floats(path, name, data[name]) for name in needed[:2])
+    text = data["labels_json"]
     try:
-        with np.load(path, allow_pickle=False) as file:
-            profiles = file["atmosphere_profiles"].astype(float)
-            tau = file["standard_rosseland_optical_depth"].astype(float)
-            text = file["labels_json"]
-        table = json.loads(str(text[()])) if text.ndim == 0 else [json.loads(str(t)) for t in text]
-    except (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise GridFileError(f"{path} is not a Payne Zero corpus: {error}") from None
+        table = json.loads(str(text[()])) if text.ndim == 0 else [json.loads(str(t)) for t in text.flat]
+    except (ValueError, RecursionError) as error:
+        raise GridFileError(f"{path} is not a Payne Zero corpus: labels_json: {error}") from None
     if isinstance(table, list):
         if not table or not all(isinstance(row, dict) and row.keys() == table[0].keys() for row in table):
             raise GridFileError(f"{path}: the objects of labels_json do not all have the same labels")

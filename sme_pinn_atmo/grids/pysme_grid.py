@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from ..composition import SOLAR_SCALES, mean_atomic_mass
 from ..emulator import Emulator
 from ..physics import BOLTZMANN
+from .npz import load_arrays
 from .structures import COLUMNS, GridFileError, Structures
 
 __all__ = ["grid_of_nodes", "read_pysme_grid", "write_pysme_grid"]
@@ -31,6 +33,8 @@ def read_pysme_grid(path: str | Path) -> Structures:
     from pysme.atmosphere.savfile import SavFile
 
     path = Path(path)
+    if zipfile.is_zipfile(path):
+        load_arrays(path)  # PySME would make room for whatever the heads say
     try:
         grid: Any = AtmosphereGrid.load(str(path)) if path.suffix == ".npz" else SavFile(str(path))
         f = {k: np.asarray(grid[k], dtype=float) for k in ("rhox", "temp", "tau", "xna", "xne")}

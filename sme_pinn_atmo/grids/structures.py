@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLUMNS", "GridFileError", "Structures"]
+__all__ = ["COLUMNS", "GridFileError", "Structures", "require_physical"]
 
 #: Columns of `Structures.profiles`, with the names that ATLAS decks give them.
 COLUMNS = ("RHOX", "T", "P", "XNE", "ABROSS", "ACCRAD")
@@ -74,3 +75,31 @@ class Structures:
             n_depth=self.n_depth[rows],
             extra={k: v[rows] for k, v in self.extra.items()},
         )
+
+
+def require_physical(
+    path: Path, labels: Mapping[str, float], profiles: NDArray[np.float64], log_tau: NDArray[np.float64],
+    first_line: int | None = None,
+) -> None:  # fmt: skip
+    """Raise `GridFileError` for a file's model that cannot be one; `first_line` is that of its outermost layer.
+
+    profiles (n_depth, 6) must be finite, all but the acceleration positive, with RHOX and log_tau (n_depth,) increasing
+    inwards; labels may be NaN (not known) but not infinite.
+    """
+
+    def where(layer: int) -> str:
+        return f"{path}, " + (f"layer {layer + 1}" if first_line is None else f"line {first_line + layer}")
+
+    for name, value in labels.items():
+        if np.isinf(value):
+            raise GridFileError(f"{path}: {name} is infinite")
+    for j, name in enumerate(COLUMNS):
+        ok = np.isfinite(profiles[:, j]) & ((profiles[:, j] > 0) | (name == "ACCRAD"))
+        if not ok.all():
+            i = int(np.argmin(ok))
+            wanted = "finite" if name == "ACCRAD" else "positive and finite"
+            raise GridFileError(f"{where(i)}: {name} = {profiles[i, j]:g} is not {wanted}")
+    for name, x in (("RHOX", profiles[:, 0]), ("log tau", log_tau)):
+        ok = np.isfinite(x) & np.concatenate([[True], x[1:] > x[:-1]])
+        if not ok.all():
+            raise GridFileError(f"{where(int(np.argmin(ok)))}: {name} does not increase inwards")

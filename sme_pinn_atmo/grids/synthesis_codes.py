@@ -9,7 +9,7 @@ import numpy as np
 from ..composition import ALPHA_ELEMENTS, ATOMIC_NUMBER, SOLAR_SCALES
 from ..emulator import write_atomically
 from ..structure import ModelAtmosphere
-from .structures import COLUMNS, GridFileError, Structures
+from .structures import GridFileError, Structures, require_physical
 
 __all__ = ["read_moog", "read_turbospectrum", "write_moog", "write_turbospectrum"]
 
@@ -62,7 +62,7 @@ def read_moog(path: str | Path) -> Structures:
     except (ValueError, IndexError):
         raise GridFileError(f"{path}, line {4 + n}: the microturbulence is missing") from None
     labels["vturb"] = vturb if vturb < 100 else vturb / 1e5
-    return _structures(path, labels, rows)
+    return _structures(path, labels, rows, 4)
 
 
 def write_turbospectrum(path: str | Path, atmosphere: ModelAtmosphere) -> None:
@@ -95,7 +95,7 @@ def read_turbospectrum(path: str | Path) -> Structures:
         raise GridFileError(f"{path}, line 1: 'KURUCZ', layers, wavelength, log g expected, not {words[:4]}") from None
     rows = _rows(path, lines, 1, n, columns=7)
     labels = {"teff": np.nan, "logg": logg, "m_h": np.nan, "alpha_m": np.nan, "vturb": rows[0, 6] / 1e5}
-    return _structures(path, labels, rows[:, :6])
+    return _structures(path, labels, rows[:, :6], 2)
 
 
 def _one_star(atmosphere: ModelAtmosphere, what: str) -> tuple[dict[str, float], list[tuple[float, ...]]]:
@@ -120,17 +120,17 @@ def _rows(path: Path, lines: list[str], first: int, n: int, columns: int = 6) ->
             row = [float(w) for w in lines[i].split()[:columns]]
         except ValueError:
             row = []
-        if len(row) < columns or not np.isfinite(row).all():
+        if len(row) < columns:
             raise GridFileError(f"{path}, line {i + 1}: a layer of {columns} numbers expected, not {lines[i][:60]!r}")
         rows.append(row)
-    table = np.array(rows)
-    if not (table[:, :5] > 0).all() or not (np.diff(table[:, 0]) > 0).all():
-        raise GridFileError(f"{path}: RHOX, T, P, XNE and ABROSS must be positive, RHOX increasing")
-    return table
+    return np.array(rows)
 
 
-def _structures(path: Path, labels: dict[str, float], rows: np.ndarray) -> Structures:
-    assert rows.shape[1] == len(COLUMNS)
-    tau = np.concatenate([[rows[0, 4] * rows[0, 0]], 0.5 * (rows[1:, 4] + rows[:-1, 4]) * np.diff(rows[:, 0])]).cumsum()
-    return Structures({k: np.array([v]) for k, v in labels.items()}, rows[None], np.log10(tau)[None],
+def _structures(path: Path, labels: dict[str, float], rows: np.ndarray, first_line: int) -> Structures:
+    m, kappa = rows[:, 0], rows[:, 4]
+    with np.errstate(all="ignore"):  # what is wrong is told by `require_physical`
+        steps = 0.5 * (kappa[1:] + kappa[:-1]) * np.diff(m)
+        log_tau = np.log10(np.concatenate([[kappa[0] * m[0]], steps]).cumsum())
+    require_physical(path, labels, rows, log_tau, first_line)
+    return Structures({k: np.array([v]) for k, v in labels.items()}, rows[None], log_tau[None],
                       np.array([len(rows)]), {}, str(path))  # fmt: skip

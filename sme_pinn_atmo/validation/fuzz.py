@@ -81,9 +81,8 @@ def originals() -> dict[str, bytes]:
     columns = (grid.rhox, grid.temperature, grid.gas_pressure, grid.electron_density, grid.opacity,
                grid.radiative_acceleration)  # fmt: skip
     labels = {k: np.array(v) for k, v in grid.labels.items()}
-    structures = Structures(
-        labels, np.stack(columns, -1), np.log10(grid.tau_ross), np.full(3, grid.n_depth), {"family": np.array(["a"] * 3)}
-    )
+    depths, extra = np.full(3, grid.n_depth), {"family": np.array(["a"] * 3)}
+    structures = Structures(labels, np.stack(columns, -1), np.log10(grid.tau_ross), depths, extra)
     weights = models()["atlas12"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file.npz"
@@ -282,7 +281,7 @@ def _use(kind: str, path: Path) -> None:
             raise _Defect("profiles are not finite")
         return
     s = read(path)
-    if not ((0 < s.n_depth) & (s.n_depth <= s.profiles.shape[1])).all():
+    if not ((s.n_depth > 0) & (s.n_depth <= s.profiles.shape[1])).all():
         raise _Defect(f"n_depth = {s.n_depth} of {s.profiles.shape[1]} layers")
     if any(np.asarray(v).dtype.kind != "f" for v in (*s.labels.values(), s.profiles, s.log_tau_ross)):
         raise _Defect("labels or profiles are not floats")

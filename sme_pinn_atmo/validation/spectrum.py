@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +24,8 @@ from ..grids import COLUMNS, Structures
 from ..physics import BOLTZMANN
 from ..structure import ModelAtmosphere
 
-__all__ = ["Atlas", "DataMissingError", "Fit", "Layers", "data_file", "fit_to_atlas", "layers_of", "read_atlas",
-           "read_lines", "synthesise", "synthesise_windows"]  # fmt: skip
+__all__ = ["Atlas", "DataMissingError", "Fit", "Layers", "data_file", "fit_to_atlas", "fitted", "layers_of",
+           "read_atlas", "read_lines", "synthesise", "synthesise_windows"]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -32,6 +34,9 @@ STEP = 0.01
 
 #: Lines up to this far outside a window [A] are kept; further ones only if they are strong.
 _MARGIN = 8.0
+
+#: Points of an atlas below which a window, whose fit has four parameters, says nothing.
+_FEWEST = 20
 
 _C = constants.c / 1e3  # km/s
 
@@ -99,7 +104,7 @@ def read_lines(path: Path) -> Any:
     try:
         return ValdFile(str(path))
     except Exception as error:  # PySME raises many kinds for a malformed file
-        raise ValueError(f"{path} is not a VALD line list that PySME reads: {error}") from None
+        raise ValueError(f"{path} is not a VALD line list that PySME reads: {type(error).__name__}: {error}") from None
 
 
 def synthesise(
@@ -115,18 +120,19 @@ def synthesise(
     import pysme
 
     low, high = window
-    centre = np.asarray(lines["wlcent"], dtype=float)
-    near = _near(lines, window)
-    used = lines[near]
+    used = lines[_near(lines, window)]
     wave = _grid(window)
     key = hashlib.sha256()
-    for value in (*(getattr(layers, f) for f in Layers.__dataclass_fields__), centre[near], used["gflog"],
-                  used["excit"], used["gamvw"], wave, vmic):  # fmt: skip
+    columns = (used[c] for c in ("wlcent", "gflog", "excit", "gamrad", "gamqst", "gamvw"))
+    for value in (*(getattr(layers, f) for f in Layers.__dataclass_fields__), *columns, wave, vmic):
         key.update(np.ascontiguousarray(np.asarray(value, dtype=float)).tobytes())
-    key.update(f"{pysme.__version__} {pattern}".encode())
+    key.update(f"{pysme.__version__} {pattern} {' '.join(map(str, used['species']))}".encode())
     kept = None if cache is None else cache / f"{key.hexdigest()[:24]}.npy"
     if kept is not None and kept.is_file():
-        return wave, np.load(kept)
+        with contextlib.suppress(OSError, ValueError, EOFError):  # a damaged file is made anew
+            flux = np.load(kept)
+            if flux.shape == wave.shape:
+                return wave, flux
     flux = _pysme_flux(layers, used, [wave], vmic, pattern, 0.0)[0]
     if not np.isfinite(flux).all():
         raise FloatingPointError(f"PySME gave a flux that is not finite between {low:g} and {high:g} A")
@@ -210,6 +216,8 @@ class Atlas:
 
     def window(self, low: float, high: float, mask: Mapping[str, tuple[float, float]]) -> tuple[Array, Array]:
         """Wavelengths and flux between low and high, without the masked ranges."""
+        if not low < high:
+            raise ValueError(f"window {low:g}-{high:g} A is empty: the first wavelength must be below the second")
         if low < self.wave[0] or high > self.wave[-1]:
             raise ValueError(
                 f"window {low:g}-{high:g} A leaves the atlas {self.name} ({self.wave[0]:.1f}-{self.wave[-1]:.1f} A)"
@@ -217,6 +225,8 @@ class Atlas:
         keep = (self.wave >= low) & (self.wave <= high)
         for start, end in mask.values():
             keep &= (self.wave < start) | (self.wave > end)
+        if keep.sum() < _FEWEST:
+            raise ValueError(f"window {low:g}-{high:g} A: the masks leave {keep.sum()} points of the atlas {self.name}")
         return self.wave[keep], self.flux[keep]
 
 
@@ -225,9 +235,14 @@ def read_atlas(path: Path) -> Atlas:
     try:
         with np.load(path, allow_pickle=False) as file:
             flux = file["flux"].astype(float) * float(file["flux_scale"])
-            return Atlas(file["wave_air"].astype(float), flux, path.stem)
-    except (KeyError, OSError, ValueError) as error:
+            wave = file["wave_air"].astype(float)
+    except (KeyError, OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not an atlas with wave_air, flux and flux_scale: {error}") from None
+    if wave.ndim != 1 or wave.shape != flux.shape or not len(wave):
+        raise ValueError(f"{path}: wave_air {wave.shape} and flux {flux.shape} are not two columns of equal length")
+    if not (np.isfinite(wave).all() and np.isfinite(flux).all() and (np.diff(wave) > 0).all()):
+        raise ValueError(f"{path}: wavelengths must increase, and wavelengths and flux be finite")
+    return Atlas(wave, flux, path.stem)
 
 
 @dataclass(frozen=True)
@@ -240,21 +255,29 @@ class Fit:
     slope: float
     flux: Array
 
+    def continuum(self, wave: Array, observed_wave: Array) -> Array:
+        """Fitted continuum at wavelengths of the atlas; `wave` is the grid of the synthetic spectrum."""
+        middle, half = 0.5 * (wave[0] + wave[-1]), 0.5 * (wave[-1] - wave[0])
+        return np.asarray(self.level + self.slope * (observed_wave - middle) / half)
+
 
 def fit_to_atlas(wave: Array, flux: Array, observed_wave: Array, observed: Array) -> Fit:
     """Least squares of one velocity, one Gaussian broadening and one linear continuum on a window of the atlas."""
-    middle, half = 0.5 * (wave[0] + wave[-1]), 0.5 * (wave[-1] - wave[0])
 
     def model(p: Array) -> Array:
-        smooth = broaden(wave, flux, p[1])
-        shifted = np.interp(observed_wave / (1 + p[0] / _C), wave, smooth)
-        return np.asarray(shifted * (p[2] + p[3] * (observed_wave - middle) / half))
+        return fitted(Fit(*map(float, p), np.empty(0)), wave, flux, observed_wave)
 
     start = np.array([0.4, 2.0, 1.0, 0.0])
     bounds = ([-5, 0.3, 0.8, -0.2], [5, 8, 1.2, 0.2])
     result = least_squares(lambda p: model(p) - observed, start, bounds=bounds, x_scale=[0.1, 0.3, 0.01, 0.01])
     velocity, broadening, level, slope = map(float, result.x)
     return Fit(velocity, broadening, level, slope, model(result.x))
+
+
+def fitted(fit: Fit, wave: Array, flux: Array, observed_wave: Array) -> Array:
+    """A synthetic spectrum with the velocity, broadening and continuum of a fit, at any wavelengths of the atlas."""
+    shifted = np.interp(observed_wave / (1 + fit.velocity / _C), wave, broaden(wave, flux, fit.broadening))
+    return np.asarray(shifted * fit.continuum(wave, observed_wave))
 
 
 def broaden(wave: Array, flux: Array, sigma: float) -> Array:

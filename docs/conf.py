@@ -1,0 +1,62 @@
+"""Sphinx. Nothing in the pages is fetched from elsewhere: formulae become MathML, the diagram is an SVG file."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util.math import get_node_equation_number
+
+import sme_pinn_atmo
+
+project = "sme_pinn_atmo"
+author = copyright = "the sme_pinn_atmo developers"
+version = release = sme_pinn_atmo.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"sme_pinn_atmo {version}"
+html_math_renderer = "mathml"
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+# The pages are built where torch is not installed, too.
+autodoc_mock_imports = ["torch"]
+python_use_unqualified_type_names = True
+default_role = "py:obj"
+
+
+def escape_bars(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Docstrings write |x| for the absolute value, which reStructuredText would take for a substitution."""
+    lines[:] = ["".join(part if part.startswith("`") else part.replace("|", "\\|")
+                        for part in re.split(r"(`[^`]*`)", line)) for line in lines]  # fmt: skip
+
+
+def inline_math(self: Any, node: Any) -> None:
+    self.body.append(tex2mathml(node.astext()))
+    raise_skip()
+
+
+def block_math(self: Any, node: Any) -> None:
+    number = get_node_equation_number(self, node) if node["number"] else None
+    self.body.append(self.starttag(node, "div", CLASS="math"))
+    self.body.append(tex2mathml(node.astext(), as_block=True))
+    self.body.append(f"<span>({number})</span></div>" if number else "</div>")
+    raise_skip()
+
+
+def raise_skip() -> None:
+    from docutils import nodes
+
+    raise nodes.SkipNode
+
+
+def setup(app: Any) -> None:
+    app.connect("autodoc-process-docstring", escape_bars)
+    app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
