@@ -33,9 +33,7 @@ except ImportError as error:
     if (error.name or "").split(".")[0] != "pysme":
         raise
     # A package without one of these classes is as good as none: the message says what is needed.
-    raise type(error)(
-        "PinnAtmosphereGrid needs PySME: pip install 'pysme-astro>=1.0,<1.3'", name=error.name
-    ) from None
+    raise type(error)("PinnAtmosphereGrid needs PySME: pip install 'pysme-astro>=1.0,<1.3'", name=error.name) from None
 
 __all__ = ["OutsideDomainError", "PinnAtmosphereGrid", "star_labels"]
 

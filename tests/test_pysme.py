@@ -383,13 +383,15 @@ def test_departure_grids_are_accepted(grid: PinnAtmosphereGrid, tmp_path: Path) 
     assert np.abs(nlte - lte)[np.abs(WAVE - 6162.17) > 2.5].max() < 0.005
 
 
-def test_the_example_of_the_docs_runs_as_written() -> None:
+def test_the_example_of_the_docs_runs_as_written(tmp_path: Path) -> None:
     examples = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL)
-    complete = [e for e in examples if "SME_Structure()" in e]
-    assert len(complete) == 1
-    names: dict[str, Any] = {}
-    exec(complete[0], names)
-    assert abs(names["sme"].teff - 5777) < 1
+    (complete,) = [e for e in examples if "SME_Structure()" in e]
+    command = [sys.executable, "-c", complete]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    teff, source = result.stdout.split()[-2:]
+    assert abs(float(teff) - 5777) < 1
+    assert source == "pinn:atlas12"
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("follow", [True, False])
@@ -397,8 +399,9 @@ def test_a_fit_of_abundances_alone_moves_the_atmosphere(follow: bool) -> None:
     """PySME 1.2 keeps one atmosphere in such a fit, unless told not to."""
     grid = PinnAtmosphereGrid("atlas9", follow_abundances=follow)
     rich = star(grid)
-    rich.abund["Mg"] += 0.3
-    rich.abund["Si"] += 0.3
+    pattern = rich.abund.get_pattern("H=12")
+    more = {el: pattern[el] + 0.3 for el in ("Mg", "Si")}
+    rich.abund = Abund(monh=0.0, pattern={**pattern, **more}, type="H=12")
     sme = star(grid)
     sme.spec, sme.uncs = np.array(synthesize_spectrum(rich).synth[0]), np.full(len(WAVE), 0.001)
     before = np.array(grid.atmosphere(sme).temp)
@@ -406,5 +409,5 @@ def test_a_fit_of_abundances_alone_moves_the_atmosphere(follow: bool) -> None:
     at_the_end = grid.atmosphere(sme)
     moved = np.abs(sme.atmo.temp - before).max()
     assert moved > 1.0 if follow else moved == 0.0
-    # The last synthesis of a fit is that of its best point, up to the step of a derivative.
-    np.testing.assert_allclose(sme.atmo.temp, at_the_end.temp, rtol=1e-4)
+    # PySME's last synthesis is that of a derivative, a small step from the result.
+    assert np.abs(sme.atmo.temp - at_the_end.temp).max() <= 0.1 * moved

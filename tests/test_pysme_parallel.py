@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -19,7 +20,7 @@ from pysme.synthesize import Synthesizer, synthesize_spectrum
 
 from sme_pinn_atmo import PinnAtmosphereGrid
 
-from .test_pysme import WAVE, star
+from .test_pysme import DOCS, WAVE, star
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,19 @@ def test_fits_in_a_pool_of_processes(grid: PinnAtmosphereGrid, start_method: str
         for teff, source in pool.map(fitted, observed(grid), timeout=240):
             assert abs(teff - 5777.0) < 1.0
             assert source == str(grid)
+
+
+def test_the_recipe_of_the_docs(grid: PinnAtmosphereGrid) -> None:
+    examples = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL)
+    (recipe,) = [e for e in examples if "ProcessPoolExecutor" in e]
+    stars = observed(grid)
+    for sme in stars:
+        sme.logg, sme.monh = 4.3, -0.05
+    names: dict[str, Any] = {"stars": stars, "solve": solve}
+    exec(recipe, names)
+    for sme in names["fits"]:
+        assert abs(sme.teff - 5777.0) < 2.0
+        assert abs(sme.logg - 4.44) < 0.01
 
 
 def test_fits_in_joblib(grid: PinnAtmosphereGrid) -> None:
