@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from sme_pinn_atmo import Emulator
+from sme_pinn_atmo import Emulator, demo
 from sme_pinn_atmo.cli import main
 from sme_pinn_atmo.emulator import save_model
 from sme_pinn_atmo.validation import spectra
 from sme_pinn_atmo.validation.spectra import WINDOWS, format_failures, format_rows, summarise
+from sme_pinn_atmo.validation.spectrum import layers_of, synthesise_windows
 
 needs_data = pytest.mark.skipif("SME_PINN_ATMO_DATA" not in os.environ, reason="SME_PINN_ATMO_DATA is not set")
 
@@ -94,6 +95,37 @@ def test_one_node_is_synthesised_kept_and_not_done_again(tmp_path: Path) -> None
     before = kept.stat().st_mtime_ns
     assert CliRunner().invoke(main, command).exit_code == 0
     assert kept.stat().st_mtime_ns == before
+
+
+def test_alpha_elements_strengthen_their_lines_in_a_metal_poor_star_and_leave_iron() -> None:
+    """At [M/H] = -1, alpha added to an abundance that has [M/H] in it already would weaken them."""
+    layers = layers_of(Emulator.load("atlas12").predict(teff=5500, logg=4.0, m_h=-1.0))
+    windows = ((6136.0, 6138.5), (6161.5, 6163.0))  # Fe I 6136.6 and 6137.7; Ca I 6162.2
+    plain, more = (
+        [1 - flux.min() for _, flux in synthesise_windows(layers, demo.line_list(), windows, vmic=1.0, alpha_m=alpha)]
+        for alpha in (0.0, 0.4)
+    )
+    assert more[0] == pytest.approx(plain[0], abs=0.01)
+    assert more[1] > plain[1] + 0.02
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "message"),
+    [("nonesuch", None, "nonesuch"), ("atlas9", None, "set SME_PINN_ATMO_DATA to the folder that holds atlas9.npz"),
+     ("atlas9", ".", "atlas9.npz is missing; it is published as")],
+)  # fmt: skip
+def test_mistakes_are_told_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, data: str | None, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if data is None:
+        monkeypatch.delenv("SME_PINN_ATMO_DATA", raising=False)
+    else:
+        monkeypatch.setenv("SME_PINN_ATMO_DATA", data)
+    result = CliRunner().invoke(main, ["validate", "spectra", "--model", model, "--out", "out"])
+    assert result.exit_code == 1
+    assert message in result.output
+    assert not list(tmp_path.iterdir())
 
 
 @needs_data
