@@ -97,7 +97,7 @@ def test_one_node_is_synthesised_kept_and_not_done_again(tmp_path: Path) -> None
     assert kept.stat().st_mtime_ns == before
 
 
-def test_alpha_elements_strengthen_their_lines_in_a_metal_poor_star_and_leave_iron() -> None:
+def test_alpha_elements_strengthen_their_lines_in_a_metal_poor_star() -> None:
     """At [M/H] = -1, alpha added to an abundance that has [M/H] in it already would weaken them."""
     layers = layers_of(Emulator.load("atlas12").predict(teff=5500, logg=4.0, m_h=-1.0))
     windows = ((6136.0, 6138.5), (6161.5, 6163.0))  # Fe I 6136.6 and 6137.7; Ca I 6162.2
@@ -105,7 +105,8 @@ def test_alpha_elements_strengthen_their_lines_in_a_metal_poor_star_and_leave_ir
         [1 - flux.min() for _, flux in synthesise_windows(layers, demo.line_list(), windows, vmic=1.0, alpha_m=alpha)]
         for alpha in (0.0, 0.4)
     )
-    assert more[0] == pytest.approx(plain[0], abs=0.01)
+    # Electrons of Mg and Si make more H-, the continuous opacity: iron weakens, by little.
+    assert 0.97 * plain[0] < more[0] < plain[0]
     assert more[1] > plain[1] + 0.02
 
 
