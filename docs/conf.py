@@ -28,14 +28,26 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 # The pages are built where torch is not installed, too.
 autodoc_mock_imports = ["torch"]
+napoleon_use_ivar = True
 python_use_unqualified_type_names = True
 default_role = "py:obj"
 
 
-def escape_bars(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Docstrings write |x| for the absolute value, which reStructuredText would take for a substitution."""
-    lines[:] = ["".join(part if part.startswith("`") else part.replace("|", "\\|")
-                        for part in re.split(r"(`[^`]*`)", line)) for line in lines]  # fmt: skip
+def prepare(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """What these docstrings write otherwise than numpydoc: `name : what it is` on one line, and |x| for a modulus."""
+    out: list[str] = []
+    section = ""
+    for i, line in enumerate(lines):
+        if i + 1 < len(lines) and lines[i + 1] and not lines[i + 1].strip("-"):
+            section = line
+        line = "".join(part if part.startswith("`") else part.replace("|", "\\|")
+                       for part in re.split(r"(`[^`]*`)", line))  # fmt: skip
+        item, colon, text = line.partition(" : ")
+        if section in ("Parameters", "Attributes", "Raises") and colon and not line.startswith(" "):
+            out += [item, f"    {text}"]
+        else:
+            out.append(line)
+    lines[:] = out
 
 
 def inline_math(self: Any, node: Any) -> None:
@@ -58,5 +70,5 @@ def raise_skip() -> None:
 
 
 def setup(app: Any) -> None:
-    app.connect("autodoc-process-docstring", escape_bars)
+    app.connect("autodoc-process-docstring", prepare, priority=400)  # before napoleon
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
