@@ -27,7 +27,7 @@ def star(teff: float, rms: float, **more: object) -> dict[str, object]:
 
 
 def test_stars_are_summed_up_by_temperature_and_failures_counted() -> None:
-    stars = [star(4500, 1e-4), star(4600, 3e-4), star(5500, 1e-3, pysme={"failed": "no neighbours"})]
+    stars = [star(4500, 1e-4, inside=True), star(4600, 3e-4), star(5500, 1e-3, pysme={"failed": "no neighbours"})]
     rows = {(r["teff"], r["method"]): r for r in summarise(stars)}
     cool = rows["4000-5000", "pinn"]
     assert (cool["stars"], cool["failed"]) == (2, 0)
@@ -35,6 +35,8 @@ def test_stars_are_summed_up_by_temperature_and_failures_counted() -> None:
     assert cool["shift teff"][0] == pytest.approx(2.0)
     assert rows["5000-6000", "pysme"]["failed"] == 1
     assert rows["all", "pinn"]["stars"] == 3
+    assert rows["all, inside", "pysme"]["stars"] == 1
+    assert spectra._nearer(stars).endswith("at 0 of 2 nodes.")  # a draw is no win
     text = format_rows(summarise(stars))
     assert "| atlas9 | 4000-5000 | PINN | 2 | 0 | 0.00020 / 0.00029 |" in text
     assert rows["5000-6000", "pysme"]["largest"] is None
@@ -87,6 +89,7 @@ def test_one_node_is_synthesised_kept_and_not_done_again(tmp_path: Path) -> None
     summary = json.loads((tmp_path / "out" / "spectra.json").read_text())
     (found,) = summary["stars"]
     assert found["teff"] == 6250
+    assert "inside" in found
     assert max(found["pinn"]["rms"]) < 3e-4
     assert max(found["pinn"]["rms"]) < max(found["pysme"]["rms"])
     assert abs(found["pinn"]["shift"]["teff"]) < 10

@@ -119,13 +119,15 @@ def run(
         everything = [*on_grid, *others]
         _do(everything, processes, progress)
     results = [json.loads(Path(j.path).read_text(encoding="utf-8")) for j in everything]
+    inside = _inside(data["atlas9.npz"], regular)
+    results = [r | ({"inside": bool(inside[r["row"]])} if r["data"] == "atlas9" else {}) for r in results]
     command = "sme-pinn-atmo validate spectra " + " ".join(f"--model {Path(m).name}" for m in models)
     command += f" --nodes {nodes}" if nodes is not None else ""
     table = summarise(results)
     report = {"command": command, "version": __version__, "pysme": _pysme_version(), "seed": 1, "windows": WINDOWS,
               "models": {Path(m).name: e.card["sha256"] for m, e in emulators.items()}, "data": content,
               "summary": table, "stars": results}  # fmt: skip
-    text = f"`{command}`\n\n{format_rows(table)}\n\n{format_failures(results)}\n"
+    text = f"`{command}`\n\n{format_rows(table)}\n\n{_nearer(results)}\n\n{format_failures(results)}\n"
     write_atomically(out / "spectra.json", (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
     write_atomically(out / "spectra.md", text.encode())
     _plot(results, out / "spectra.png")
@@ -133,12 +135,18 @@ def run(
 
 
 def summarise(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows by data and Teff: [median, 95th percentile] over stars for each atmosphere, None where there is no star."""
+    """Rows by data and Teff: [median, 95th percentile] over stars for each atmosphere, None where there is no star.
+
+    A row more for nodes with neighbours on all sides, where PySME interpolates and does not extrapolate.
+    """
     rows = []
     for data in dict.fromkeys(r["data"] for r in results):
-        for name, (low, high) in _RANGES[data].items():
+        here = [r for r in results if r["data"] == data]
+        groups = {n: [r for r in here if low <= r["teff"] < high] for n, (low, high) in _RANGES[data].items()}
+        groups["all, inside"] = [r for r in here if r.get("inside")]
+        for name, group in groups.items():
             for method in ("pinn", "pysme"):
-                tried = [r[method] for r in results if r["data"] == data and low <= r["teff"] < high and method in r]
+                tried = [r[method] for r in group if method in r]
                 if not tried:
                     continue
                 good = [t for t in tried if "rms" in t]
@@ -176,6 +184,13 @@ def format_failures(results: Sequence[dict[str, Any]]) -> str:
     return "Failed:\n\n" + "\n".join(out) if out else "No star failed."
 
 
+def _nearer(results: Sequence[dict[str, Any]]) -> str:
+    """At how many nodes the PINN's spectrum is nearer to the computed one than the interpolation's."""
+    both = [r for r in results if "rms" in r["pinn"] and "rms" in r.get("pysme", {})]
+    pairs = [[sum(v**2 for v in r[method]["rms"]) for method in ("pinn", "pysme")] for r in both]
+    return f"The PINN is nearer than PySME's interpolation at {sum(a < b for a, b in pairs)} of {len(both)} nodes."
+
+
 def _name(window: tuple[float, float]) -> str:
     return f"rms {window[0]:.0f}-{window[1]:.0f}"
 
@@ -196,6 +211,24 @@ def _pysme_version() -> str:
     from importlib.metadata import version
 
     return version("pysme-astro")
+
+
+def _inside(structures: Structures, regular: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Nodes of the regular grid with both neighbours in Teff and log g, and a higher and a lower [M/H]."""
+    x = np.stack([np.round(structures.labels[k], 2) for k in ("teff", "logg", "m_h")], axis=1)
+    nodes = {tuple(v) for v in x[regular]}
+    metals = np.unique(x[regular, 2])
+
+    def has(row: int) -> bool:
+        t, g, m = x[row]
+        i = int(np.searchsorted(metals, m))
+        if not 0 < i < len(metals) - 1:
+            return False
+        around = ((t - 250, g, m), (t + 250, g, m), (t, g - 0.5, m), (t, g + 0.5, m), (t, g, metals[i - 1]),
+                  (t, g, metals[i + 1]))  # fmt: skip
+        return all(n in nodes for n in around)
+
+    return np.array([bool(regular[row]) and has(row) for row in range(len(x))])
 
 
 def _rows(emulator: Emulator, name: str, data: Structures, regular: NDArray[np.bool_]) -> NDArray[np.intp]:
