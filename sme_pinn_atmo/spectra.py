@@ -73,8 +73,9 @@ def star(
     sme.teff, sme.logg, sme.monh = teff, logg, monh
     sme.vmic, sme.vmac, sme.vsini, sme.ipres = vmic, vmac, vsini, resolution
     sme.abund = Abund(monh=monh, pattern=pattern)
-    for element in ALPHA_ELEMENTS if alpha else ():
-        sme.abund[element] += alpha
+    # The pattern is free of monh, which PySME adds; sme.abund[element] is not.
+    solar = sme.abund.get_pattern()
+    sme.abund.update_pattern({element: solar[element] + alpha for element in ALPHA_ELEMENTS})
     centre = np.asarray(lines["wlcent"], dtype=float)
     near = (centre > wave[0] - _MARGIN) & (centre < wave[-1] + _MARGIN)
     if not near.any():

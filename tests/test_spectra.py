@@ -45,6 +45,18 @@ def test_a_spectrum_is_made_and_fitted_back(folder: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == ["sun.ecsv", "sun.png"]
 
 
+def test_alpha_and_monh_of_a_star_add_up() -> None:
+    from sme_pinn_atmo.pysme import star_labels
+
+    wave = np.arange(6151, 6152, 0.05)
+    star = spectra.star("atlas12", wave, spectra.read_lines(), teff=5000, logg=2.5, monh=-1.0, alpha=0.4)
+    labels = star_labels(star, star.atmo.source)
+    assert labels["m_h"] == pytest.approx(-1.0)
+    assert labels["alpha_m"] == pytest.approx(0.4)
+    sun = spectra.star("atlas12", wave, spectra.read_lines(), teff=5777, logg=4.44)
+    assert star.abund["Mg"] - sun.abund["Mg"] == pytest.approx(-0.6)
+
+
 def test_spectra_of_all_kinds_of_tables(folder: Path) -> None:
     wave, flux, sigma = np.linspace(6150, 6151, 5), np.linspace(0.9, 1, 5), np.full(5, 0.01)
     Table({"wave": wave, "flux": flux, "error": sigma}).write("a.csv")

@@ -78,8 +78,9 @@ def electron_density(layers: Layers, alpha_m: float, pattern: str) -> Array:
     from ..demo import line_list
 
     abund = Abund(monh=layers.m_h, pattern=pattern)
-    for element in ALPHA_ELEMENTS if alpha_m else ():
-        abund[element] += alpha_m
+    # The pattern is free of monh, which PySME adds; abund[element] is not.
+    solar = abund.get_pattern()
+    abund.update_pattern({element: solar[element] + alpha_m for element in ALPHA_ELEMENTS})
     atmosphere: dict[str, Any] = {
         "depth": "RHOX", "RHOX": layers.rhox, "rhox": layers.rhox, "temp": layers.temperature,
         "xne": layers.electron_density, "xna": layers.atom_density, "rho": layers.density, "wlstd": 5000.0,
