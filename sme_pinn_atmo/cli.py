@@ -351,21 +351,31 @@ def validate() -> None:
 @click.option("--model", default="atlas12", show_default=True, help="Model to validate.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="validation_report",
               show_default=True, help="Folder for tables and plots; synthetic spectra are kept in it.")  # fmt: skip
-@click.option("--window", "windows", type=(float, float), multiple=True, help="Window [A] to use.")
-def solar(model: str, out: Path, windows: tuple[tuple[float, float], ...]) -> None:
+@click.option("--window", "windows", type=(float, float), multiple=True, help="Window [A] to use, repeatable.")
+@click.option("--atlas", type=click.Path(path_type=Path, dir_okay=False), default=None,
+              help="Observed Sun: .npz, or text with wavelength in air and flux.")  # fmt: skip
+@click.option("--lines", type=click.Path(path_type=Path, dir_okay=False), default=None, help="VALD line list.")
+@click.option("--code", type=click.Choice(["pysme", "korg"]), default="pysme", show_default=True,
+              help="Code that synthesises.")  # fmt: skip
+def solar(
+    model: str, out: Path, windows: tuple[tuple[float, float], ...], atlas: Path | None, lines: Path | None, code: str
+) -> None:
     """The solar spectrum from the PINN and from computed models against the KPNO atlas.
 
     Needs SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate solar --window 6140 6180 --window 6400 6440
     """
     from .validation import solar as sun
+    from .validation.solar_tables import format_lines, format_rows, format_sensitivity
 
     try:
-        result = sun.run(out, model=model, windows=windows or sun.WINDOWS)
+        result = sun.run(
+            out, model=model, windows=windows or sun.WINDOWS, code=code, atlas_path=atlas, lines_path=lines
+        )
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(sun.format_rows(result.rows))
-    click.echo(f"\n{sun.format_lines(result.lines)}\n\n{sun.format_sensitivity(result.sensitivity)}\n")
-    click.echo(f"table: {result.table}\nplot: {result.plot}")
+    for text in (format_rows(result.rows), format_lines(result.lines), format_sensitivity(result.sensitivity)):
+        click.echo(f"{text}\n")
+    click.echo(f"all tables: {result.text}\nnumbers: {result.table}\nplot: {result.plot}")
 
 
 @validate.command()

@@ -1,4 +1,4 @@
-"""Equivalent widths, their choice and their bootstrap, on made data; one window of the Sun where the data are."""
+"""Masks, equivalent widths and their bootstrap on made data; bad input; one window of the Sun where the data are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from sme_pinn_atmo.cli import main
-from sme_pinn_atmo.validation.lines import bootstrap, choose_lines, equivalent_width
+from sme_pinn_atmo.validation import solar
+from sme_pinn_atmo.validation.lines import bootstrap, choose_lines, equivalent_width, verdict
+from sme_pinn_atmo.validation.masks import MASK, inside, propose
+from sme_pinn_atmo.validation.spectrum import Atlas, broaden, fit_to_atlas, fitted, read_atlas
 
 needs_data = pytest.mark.skipif("SME_PINN_ATMO_DATA" not in os.environ, reason="SME_PINN_ATMO_DATA is not set")
 
@@ -24,44 +27,165 @@ def test_the_width_of_a_gaussian_line() -> None:
     assert equivalent_width(wave, np.ones_like(flux), 6150.0) == 0
 
 
-def test_lines_are_chosen_by_their_neighbours_and_masks() -> None:
+def test_lines_are_chosen_by_their_neighbours_masks_and_broadening() -> None:
     lines = pd.DataFrame({
-        "species": ["Fe 1", "Fe 1", "Ti 1", "Fe 2", "Fe 1", "Ca 1", "Fe 1"],
-        "wlcent": [6110.0, 6115.0, 6115.2, 6120.0, 6125.0, 6130.0, 6139.9],
-        "depth": [0.5, 0.5, 0.4, 0.3, 0.95, 0.5, 0.5],
+        "species": ["Fe 1", "Fe 1", "Ti 1", "Fe 2", "Fe 1", "Ca 1", "Fe 1", "Fe 1"],
+        "wlcent": [6110.0, 6115.0, 6115.2, 6120.0, 6125.0, 6130.0, 6139.9, 6135.0],
+        "depth": [0.5, 0.5, 0.4, 0.3, 0.95, 0.5, 0.5, 0.5],
+        "gamvw": [281.266, 280.0, -7.5, 186.269, 280.0, -7.5, 280.0, -7.3],
     })  # fmt: skip
-    windows, masks = [(6100.0, 6140.0)], [(6109.0, 6109.8)]
-    chosen = choose_lines(lines, windows, [], n=2)
+    windows, masks = [(6100.0, 6140.0)], [(6109.0, 6109.9)]
+    chosen = choose_lines(lines, windows, [])
     assert [(c["species"], c["wave"]) for c in chosen] == [("Fe 1", 6110.0), ("Fe 2", 6120.0)]
-    with pytest.raises(ValueError, match="only 2 clean Fe lines"):
-        choose_lines(lines, windows, [], n=3)
-    assert [c["wave"] for c in choose_lines(lines, windows, masks, n=1)] == [6120.0]
+    assert [c["wave"] for c in choose_lines(lines, windows, [], n=1)] == [6120.0]
+    assert [c["wave"] for c in choose_lines(lines, windows, masks)] == [6120.0]
 
 
 def test_the_bootstrap_decides_only_what_the_lines_support() -> None:
     rng = np.random.default_rng(0)
     observed = rng.uniform(20, 90, 60)
-    good, bad = observed * (1 + rng.normal(0, 0.02, 60)), observed * (1 + rng.normal(0, 0.10, 60))
-    assert bootstrap(observed, good, bad)["verdict"] == "better"
-    assert bootstrap(observed, bad, good)["verdict"] == "worse"
-    same = bootstrap(observed, bad * (1 + rng.normal(0, 0.001, 60)), bad)
-    assert same["verdict"] == "not distinguishable"
-    assert same["low"] < 0 < same["high"]
+    good, bad = observed * np.exp(rng.normal(0, 0.02, 60)), observed * np.exp(rng.normal(0, 0.10, 60))
+    assert verdict(bootstrap(observed, good, bad)) == "better"
+    assert verdict(bootstrap(observed, bad, good)) == "worse"
+    same = bootstrap(observed, bad * np.exp(rng.normal(0, 0.001, 60)), bad)
+    assert verdict(same) == "not distinguishable"
+    assert all(i["low"] < 0 < i["high"] for i in same.values())
+
+
+def test_a_wrong_iron_abundance_is_not_an_advantage() -> None:
+    rng = np.random.default_rng(1)
+    observed = rng.uniform(20, 90, 60)
+    one = observed * np.exp(rng.normal(0, 0.05, 60))
+    intervals = bootstrap(observed, one, 1.2 * one)
+    assert intervals["as computed"]["high"] < 0
+    assert intervals["mean removed"]["difference"] == pytest.approx(0, abs=1e-9)
+    assert verdict(intervals) == "not distinguishable"
+
+
+def test_differences_within_the_numerical_error_decide_nothing() -> None:
+    small = {"as computed": {"low": -0.015, "high": -0.01}, "mean removed": {"low": -0.015, "high": -0.01}}
+    assert verdict(small, 0.0) == "better"
+    assert verdict(small, 0.02) == "not distinguishable"
+
+
+def made_spectrum(wave: np.ndarray, centres: list[float]) -> np.ndarray:
+    return 1 - sum(0.5 * np.exp(-0.5 * ((wave - c) / 0.05) ** 2) for c in centres)
+
+
+def test_masks_are_proposed_where_every_computed_model_misses_the_atlas() -> None:
+    grid, wave = np.arange(5400.0, 5420.0, 0.01), np.arange(5400.5, 5419.5, 0.012)
+    common = [5403.0, 5406.0, 5413.0, 5416.0]
+    atlas = Atlas(wave, made_spectrum(wave, [*common, 5410.0]), "made")
+    spectra = {"one": (grid, made_spectrum(grid, common)), "two": (grid, 1.002 * made_spectrum(grid, common))}
+    water, defects = propose(atlas, spectra, (5401.0, 5419.0))
+    assert not water
+    ((low, high),) = defects
+    assert low < 5409.95 < 5410.05 < high
+    assert high - low < 0.4
+    # A line that one of the models has is no defect of the list.
+    spectra["two"] = (grid, made_spectrum(grid, [*common, 5410.0]))
+    assert propose(atlas, spectra, (5401.0, 5419.0)) == ([], [])
+
+
+def test_masks_leave_most_of_every_window() -> None:
+    for low, high in solar.WINDOWS:
+        wave = np.arange(low, high, 0.01)
+        left = 1 - inside(wave, MASK).mean()
+        assert left > (0.5 if (low, high) in solar.FEATURES else 0.8), (low, high)
+
+
+def test_a_fit_can_be_evaluated_at_other_wavelengths() -> None:
+    grid, wave = np.arange(5400.0, 5420.0, 0.01), np.arange(5401.0, 5419.0, 0.012)
+    flux = made_spectrum(grid, [5403.0, 5410.0])
+    fit = fit_to_atlas(grid, flux, wave, 0.98 * np.interp(wave, grid, broaden(grid, flux, 2.0)))
+    np.testing.assert_allclose(fitted(fit, grid, flux, wave), fit.flux)
+    np.testing.assert_allclose(fit.continuum(grid, wave), 0.98, atol=1e-3)
+
+
+def test_atlases_from_text_and_what_is_wrong_with_bad_ones(tmp_path: Path) -> None:
+    wave = np.arange(6000.0, 6010.0, 0.1)
+    np.savetxt(tmp_path / "good.txt", np.c_[wave, np.ones_like(wave)])
+    np.testing.assert_allclose(read_atlas(tmp_path / "good.txt").wave, wave)
+    np.savetxt(tmp_path / "back.txt", np.c_[wave[::-1], wave])
+    with pytest.raises(ValueError, match=r"back\.txt: wavelengths must increase"):
+        read_atlas(tmp_path / "back.txt")
+    (tmp_path / "words.txt").write_text("not an atlas\n")
+    with pytest.raises(ValueError, match=r"words\.txt is not an atlas"):
+        read_atlas(tmp_path / "words.txt")
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(ValueError, match=r"cut\.npz is not an atlas"):
+        read_atlas(tmp_path / "cut.npz")
+    with pytest.raises(ValueError, match="is empty"):
+        read_atlas(tmp_path / "good.txt").window(6005, 6002, {})
+    with pytest.raises(ValueError, match="masks leave 0 points"):
+        read_atlas(tmp_path / "good.txt").window(6001, 6005, {"all": (6000.0, 6010.0)})
 
 
 @needs_data
-def test_one_window_of_the_sun(tmp_path: Path) -> None:
-    command = ["validate", "solar", "--window", "6140", "6160", "--out", str(tmp_path)]
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--window", "2000", "2040"], "window 2000-2040 A leaves the atlas"),
+        (["--window", "6180", "6140"], "is empty"),
+        (["--window", "6280", "6310"], "the masks leave 0 points"),
+        (["--model", "atlas99"], "atlas99"),
+        (["--lines", "LINES"], "is not a VALD line list"),
+        (["--atlas", "LINES"], "is not an atlas"),
+        (["--atlas", "NOWHERE.npz"], "NOWHERE.npz"),
+    ],
+)
+def test_bad_input_is_named_before_any_synthesis(
+    options: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a synthesis was started")
+
+    monkeypatch.setattr(solar, "synthesise", never)
+    (tmp_path / "lines").write_text("nothing\n")
+    options = [str(tmp_path / "lines") if o == "LINES" else o for o in options]
+    result = CliRunner().invoke(main, ["validate", "solar", "--out", str(tmp_path / "out"), *options])
+    assert result.exit_code == 1
+    assert "Error" in result.output
+    assert says in result.output
+    assert not (tmp_path / "out").exists()
+
+
+@needs_data
+def test_one_window_of_the_sun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["validate", "solar", "--window", "6140", "6180", "--out", str(tmp_path)]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
     content = json.loads((tmp_path / "solar.json").read_text())
     (sensitivity,) = content["sensitivity"]
-    # The PINN's error is far below what 50 K do, and less than what 0.05 in m_h does.
-    assert sensitivity["ATLAS-12"] < 0.3 * sensitivity["Teff +50 K"]
+    # The PINN's error is far below what 50 K do.
+    assert sensitivity["PINN - ATLAS-12"] < 0.3 * sensitivity["Teff +50 K"]
     assert sensitivity["Teff +50 K"] == pytest.approx(sensitivity["Teff -50 K"], rel=0.2)
     lines = content["lines"]
-    assert len(lines["table"]) == 7
-    assert all(5 < row["observed"] < 150 for row in lines["table"])
-    assert lines["summary"]["PINN atlas12"]["rms off ATLAS-12 [%]"] < lines["summary"]["MARCS"]["rms off ATLAS-12 [%]"]
-    assert all(row["chi2"] > 0 for row in content["rows"])
-    assert (tmp_path / "sensitivity.png").read_bytes()[:4] == b"\x89PNG"
+    assert [row["wave"] for row in lines["table"]] == pytest.approx([6149.2459, 6151.6169, 6173.3339])
+    assert all(10 < row["observed"] < 100 and 10 < row["ATLAS-12"] < 100 for row in lines["table"])
+    rms = {n: s["rms W - W_ATLAS-12 [mA]"] for n, s in lines["summary"].items()}
+    assert rms["ATLAS-12"] == 0 < rms["PINN atlas12"] < rms["MARCS"]
+    for row in content["rows"]:
+        free = row["points"] - 4
+        assert row["chi2"] == pytest.approx((row["rms_atlas"] / row["sigma"]) ** 2 * row["points"] / free)
+        parts = [row[f"points_{p}"] for p in ("core", "wing", "continuum")]
+        assert sum(parts) == row["points"]
+        squares = sum(n * row[f"rms_atlas_{p}"] ** 2 for n, p in zip(parts, solar.PARTS, strict=True))
+        assert squares == pytest.approx(row["points"] * row["rms_atlas"] ** 2)
+        assert row["max_atlas12"] == max(row[f"max_atlas12_{p}"] for p in solar.PARTS)
+    for name in ("solar", "sensitivity", "solar_lines"):
+        assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert (tmp_path / f"{name}.pdf").read_bytes()[:4] == b"%PDF"
+    assert not list(tmp_path.glob("*.part"))
+    assert "| Fe II 6149.246 |" in (tmp_path / "solar.md").read_text()
+
+    # The second run takes every spectrum from the cache, makes a damaged one anew, and gives the same numbers.
+    kept = sorted((tmp_path / "cache").glob("*.npy"))
+    kept[0].write_bytes(b"damaged")
+    made = []
+    original = solar.synthesise.__globals__["_pysme_flux"]
+    monkeypatch.setitem(solar.synthesise.__globals__, "_pysme_flux", lambda *a: made.append(1) or original(*a))
+    assert CliRunner().invoke(main, command).exit_code == 0
+    assert len(made) == 1
+    again = json.loads((tmp_path / "solar.json").read_text())
+    assert {**again, "seconds": 0} == {**content, "seconds": 0}

@@ -29,7 +29,7 @@ _FADE = 0.09
 def choose_lines(
     lines: Any, windows: Sequence[tuple[float, float]], masks: Sequence[tuple[float, float]], n: int = 50
 ) -> list[dict[str, Any]]:
-    """The n cleanest Fe I and Fe II lines of a list: species, centre in air [A], depth and blend.
+    """The cleanest Fe I and Fe II lines of a list, at most n: species, centre in air [A], depth and blend.
 
     Of lines inside the windows, 0.5 A from their ends and with no mask within 0.2 A, those are candidates that have a
     central depth of 0.10 to 0.63 and a van der Waals width of Anstee, Barklem and O'Mara: VALD has these for
@@ -37,8 +37,6 @@ def choose_lines(
     Of them those are taken whose neighbours add least, each by its depth, full within 0.2 A of the line and fading
     as a Gaussian of 0.09 A beyond; at most 25 % of the line. No spectrum plays a part but through the masks. Fe II
     lines come first, being few.
-
-    Raises ValueError where fewer than n lines qualify.
     """
     centre = np.asarray(lines["wlcent"], dtype=float)
     depth = np.asarray(lines["depth"], dtype=float)
@@ -60,8 +58,6 @@ def choose_lines(
         if blend <= _BLEND:
             found.append({"species": str(species[i]), "wave": float(at), "depth": float(depth[i]), "blend": blend})
     found.sort(key=lambda f: (f["species"] != "Fe 2", f["blend"]))
-    if len(found) < n:
-        raise ValueError(f"only {len(found)} clean Fe lines in the windows; {n} are asked for")
     return sorted(found[:n], key=lambda f: f["wave"])
 
 

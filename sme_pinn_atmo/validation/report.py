@@ -265,7 +265,8 @@ def _gradients(emulator: Emulator, model: str, out: Path) -> Section:
 
 
 def _solar(emulator: Emulator, model: str, out: Path) -> Section:
-    from .solar import WINDOWS, format_lines, run
+    from .solar import WINDOWS, run
+    from .solar_tables import format_lines
 
     result = run(out / "solar", model=model, windows=WINDOWS)
     for name in ("solar.png", "sensitivity.png"):

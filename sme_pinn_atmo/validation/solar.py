@@ -4,41 +4,74 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from .. import __version__
 from ..emulator import Emulator, write_atomically
 from ..grids import read
-from .lines import bootstrap, choose_lines, equivalent_width
-from .spectrum import Layers, broaden, data_file, fit_to_atlas, layers_of, read_atlas, read_lines, synthesise
+from ..spectra import quiet_pysme
+from . import solar_tables as tables
+from .lines import bootstrap, choose_lines, equivalent_width, verdict
+from .masks import MASK, inside
+from .solar_plots import plot_lines, plot_sensitivity, plot_windows
+from .spectrum import (
+    Atlas,
+    Fit,
+    Layers,
+    broaden,
+    data_file,
+    fit_to_atlas,
+    fitted,
+    layers_of,
+    read_atlas,
+    read_lines,
+    synthesise,
+)
 
-__all__ = ["WINDOWS", "SolarResult", "format_lines", "format_rows", "format_sensitivity", "run"]
+__all__ = ["FEATURES", "MASK", "STEPS", "SUN", "VMIC", "WINDOWS", "SolarResult", "run"]
 
-#: Windows [A]: 320 A of clean ones, then three strong features as rows of their own.
-WINDOWS = ((5300.0, 5340.0), (5500.0, 5540.0), (5700.0, 5740.0), (6080.0, 6120.0), (6140.0, 6180.0),
-           (6200.0, 6240.0), (6400.0, 6440.0), (6640.0, 6680.0), (5160.0, 5200.0), (5884.0, 5902.0),
-           (6545.0, 6581.0))  # fmt: skip
-_NAMES = {(5160.0, 5200.0): "Mg b", (5884.0, 5902.0): "Na D", (6545.0, 6581.0): "H alpha"}
+Array = NDArray[np.float64]
+Window = tuple[float, float]
 
-#: Left out for every model: telluric bands, and MgH and C2, which the line list lacks.
-MASK = {"telluric O2": (6276.0, 6320.0), "MgH and C2": (5160.0, 5166.0), "telluric O2 B": (6867.0, 6950.0)}
+#: Strong features, rows of their own: windows [A].
+FEATURES = {(5160.0, 5200.0): "Mg b", (5884.0, 5902.0): "Na D", (6545.0, 6581.0): "H alpha"}
+
+#: Windows [A]: 480 A of clean ones, then the strong features.
+WINDOWS: tuple[Window, ...] = (
+    (5230.0, 5270.0), (5300.0, 5340.0), (5380.0, 5420.0), (5500.0, 5540.0), (5600.0, 5640.0), (5700.0, 5740.0),
+    (6080.0, 6120.0), (6140.0, 6180.0), (6200.0, 6240.0), (6400.0, 6440.0), (6640.0, 6680.0), (6700.0, 6740.0),
+    *FEATURES,
+)  # fmt: skip
 
 #: The Sun that all models stand for, as the computed ATLAS-12 model has it, and the microturbulence of the synthesis.
 SUN: dict[str, Any] = {"teff": 5770.0, "logg": 4.44, "m_h": 0.0, "alpha_m": 0.0, "vturb": 1.0}
 VMIC = 0.85
 
-#: Steps of the sensitivity: text, label, step. Only the atmosphere moves; vmic and abundances of the synthesis stay.
+#: Steps of the sensitivity: text, label, step. With m_h the abundances of the synthesis move too; vmic stays.
 STEPS = (("Teff +50 K", "teff", 50.0), ("Teff -50 K", "teff", -50.0), ("logg +0.1", "logg", 0.1),
          ("logg -0.1", "logg", -0.1), ("m_h +0.05", "m_h", 0.05), ("m_h -0.05", "m_h", -0.05),
          ("vturb +0.5", "vturb", 0.5), ("vturb -0.5", "vturb", -0.5))  # fmt: skip
 
-_C = 299792.458  # km/s
+#: Parts of a spectrum by the flux of ATLAS-12's, broadened: line cores, wings, continuum.
+PARTS = {"core": (-1.0, 0.6), "wing": (0.6, 0.97), "continuum": (0.97, 9.0)}
+
+#: Pixels with ATLAS-12's flux above this are free of lines as far as the line list knows.
+_LINE_FREE = 0.995
+
+#: Fewer line-free pixels than this do not give a scatter.
+_FEWEST_QUIET = 100
+
+#: A change of an equivalent width [%] that halving the step of the synthesis makes: less is not called a difference.
+_RESOLUTION = 0.02
+
+_REFERENCE = "ATLAS-12"
 
 _PUBLISHED = {
     "solar/kpno1984_flux_atlas.npz": "Kurucz et al. 1984, Solar Flux Atlas (kurucz.harvard.edu/sun)",
@@ -51,111 +84,209 @@ _PUBLISHED = {
 
 @dataclass(frozen=True)
 class SolarResult:
-    """One dictionary a window and model: what `format_rows` prints and the JSON file holds; the same for equivalent
-    widths and for the sensitivity to the labels."""
+    """What `run` found: also in the JSON file `table` and, for people, in the Markdown file `text`.
+
+    rows : one dictionary a window and model; lines : equivalent widths; sensitivity : one dictionary a window
+    """
 
     rows: list[dict[str, Any]]
-    plot: Path
-    table: Path
     lines: dict[str, Any]
     sensitivity: list[dict[str, Any]]
+    plot: Path
+    table: Path
+    text: Path
 
 
-def run(
-    out: Path, *, model: str = "atlas12", windows: Sequence[tuple[float, float]] = WINDOWS, progress: bool = True
-) -> SolarResult:
-    """Synthesise every window from every model, compare with the atlas and with ATLAS-12; write table and plot.
-
-    The same treatment for all: PySME in LTE, vmic 0.85 km/s, abundances of Asplund et al. (2009), one velocity,
-    one Gaussian broadening and one linear continuum fitted per window and model. Differences from ATLAS-12 are of
-    the spectra with ATLAS-12's broadening and no fit.
+def sources(atlas: Path | None = None, lines: Path | None = None) -> tuple[Atlas, Any, list[Path]]:
+    """The observed atlas, the line list and the files of the computed ATLAS-12, ATLAS9 and MARCS Suns.
 
     Raises
     ------
-    DataMissingError, ValueError : before any synthesis, for a missing or malformed file or a window off the atlas
+    DataMissingError, ValueError : a file is missing or malformed
+    """
+    names = list(_PUBLISHED)
+    given = {names[0]: atlas, names[1]: lines}
+    paths = [given.get(name) or data_file(name, where) for name, where in _PUBLISHED.items()]
+    observed = read_atlas(paths[0])
+    with quiet_pysme():
+        listed = read_lines(paths[1])
+    if not np.isfinite(np.asarray(listed["depth"], dtype=float)).all():
+        raise ValueError(f"{paths[1]} has no central depths: VALD gives them in an 'extract stellar'")
+    return observed, listed, paths[2:]
+
+
+def computed_suns(paths: Sequence[Path]) -> dict[str, Layers]:
+    """ATLAS-12, ATLAS9 and MARCS from the files of `sources`."""
+    return {
+        _REFERENCE: layers_of(read(paths[0])),
+        "ATLAS9": layers_of(read(paths[1]), solar_scale="grevesse1998"),
+        "MARCS": layers_of(read(paths[2])),
+    }
+
+
+def run(
+    out: Path, *, model: str = "atlas12", windows: Sequence[Window] = WINDOWS, code: str = "pysme",
+    atlas_path: Path | None = None, lines_path: Path | None = None, progress: bool = True,
+) -> SolarResult:  # fmt: skip
+    """Synthesise every window from every model, compare with the atlas and with ATLAS-12; write tables and plots.
+
+    The same treatment for all: LTE, vmic 0.85 km/s, abundances of Asplund et al. (2009), the masks of `MASK`, one
+    velocity, one Gaussian broadening and one linear continuum fitted per window and model. Differences from ATLAS-12
+    are of the spectra with ATLAS-12's broadening and no other fit. Synthetic spectra are kept in `out`/cache under
+    names made from all that they depend on.
+
+    Parameters
+    ----------
+    code : "pysme" or "korg"
+    atlas_path, lines_path : other files than those of SME_PINN_ATMO_DATA
+
+    Raises
+    ------
+    DataMissingError, ValueError : before any synthesis, for a missing or malformed file, a window off the atlas or
+        without lines, an unknown model
+    KorgError : code is "korg", and Korg is not usable
     """
     start = time.monotonic()
-    files = {name: data_file(name, where) for name, where in _PUBLISHED.items()}
-    paths = list(files.values())
-    atlas = read_atlas(paths[0])
+    atlas, lines, paths = sources(atlas_path, lines_path)
+    windows = list(dict.fromkeys((float(low), float(high)) for low, high in windows))
     observed = {w: atlas.window(*w, MASK) for w in windows}
-    lines = read_lines(paths[1])
+    centres = np.asarray(lines["wlcent"], dtype=float)
+    for low, high in windows:
+        if not ((centres > low) & (centres < high)).any():
+            raise ValueError(f"the line list has no line in the window {low:g}-{high:g} A")
     emulators = [Emulator.load(name) for name in dict.fromkeys((model, "atlas9"))]
+    pinn = f"PINN {emulators[0].name}"
     stars: dict[str, Layers] = {f"PINN {e.name}": layers_of(e.predict(**SUN)) for e in emulators}
-    stars["ATLAS-12"] = layers_of(read(paths[2]))
-    stars["ATLAS9"] = layers_of(read(paths[3]), solar_scale="grevesse1998")
-    stars["MARCS"] = layers_of(read(paths[4]))
+    stars |= computed_suns(paths)
     moved = {text: layers_of(emulators[0].predict(**{**SUN, label: SUN[label] + step})) for text, label, step in STEPS}
-    clean = [w for w in windows if w not in _NAMES]
-    chosen = choose_lines(lines, clean, list(MASK.values()), n=min(50, 7 * len(clean))) if clean else []
+    clean = [w for w in windows if w not in FEATURES]
+    chosen = choose_lines(lines, clean, list(MASK.values()))
+    synthesis = _synthesis(code)
+
     out.mkdir(parents=True, exist_ok=True)
-    spectra = {}
     everything = {**stars, **moved}
-    jobs = [(w, name) for w in windows for name in everything]
-    for w, name in tqdm(jobs, disable=not progress, desc="synthesis"):
-        spectra[w, name] = synthesise(everything[name], lines, w, vmic=VMIC, cache=out / "cache")
-    rows: list[dict[str, Any]] = []
-    fits = {}
-    for w in windows:
-        fits.update({(w, name): fit_to_atlas(*spectra[w, name], *observed[w]) for name in stars})
-        wave, reference = spectra[w, "ATLAS-12"]
-        reference = broaden(wave, reference, fits[w, "ATLAS-12"].broadening)
-        keep = np.ones(len(wave), bool)
-        for low, high in MASK.values():
-            keep &= (wave < low) | (wave > high)
-        for name in stars:
-            fit = fits[w, name]
-            off = observed[w][1] - fit.flux
-            difference = (broaden(wave, spectra[w, name][1], fits[w, "ATLAS-12"].broadening) - reference)[keep]
-            rows.append({
-                "window": [*w], "feature": _NAMES.get(w, ""), "model": name, "points": len(off),
-                "rms_atlas": float(np.sqrt(np.mean(off**2))),
-                "rms_atlas12": float(np.sqrt(np.mean(difference**2))),
-                "max_atlas12": float(np.abs(difference).max()),
-                **_by_depth(observed[w][1], off, reference[keep], difference),
-                "velocity": fit.velocity, "broadening": fit.broadening, "level": fit.level, "slope": fit.slope,
-            })  # fmt: skip
-    noise = _noise(rows)
-    for row in rows:
-        row["chi2"] = float(row["rms_atlas"] ** 2 / noise**2)
+    spectra: dict[tuple[Window, str], tuple[Array, Array]] = {}
+    with quiet_pysme():
+        for w, name in tqdm([(w, n) for w in windows for n in everything], disable=not progress, desc="synthesis"):
+            spectra[w, name] = synthesis(everything[name], lines, w, vmic=VMIC, cache=out / "cache")
+    fits = {(w, name): fit_to_atlas(*spectra[w, name], *observed[w]) for w in windows for name in stars}
+    noise = _noise(windows, observed, fits, spectra)
+    rows = [row for w in windows for row in _compare(w, observed[w], noise[w], fits, spectra, list(stars))]
     widths = _widths(chosen, clean, observed, fits, spectra, list(stars))
-    sensitivity = _sensitivity(windows, fits, spectra, emulators[0].name)
-    plot = out / "solar.png"
-    _plot(plot, windows, observed, fits, spectra, emulators[0].name)
-    _plot_sensitivity(out / "sensitivity.png", sensitivity, emulators[0].name)
-    table = out / "solar.json"
+    sensitivity = [_sensitivity(w, fits[w, _REFERENCE].broadening, spectra, pinn) for w in windows]
+
+    plot_windows(out, windows, observed, fits, spectra, pinn)
+    plot_sensitivity(out, sensitivity, fits, spectra, pinn)
+    plot_lines(out, widths, pinn)
     content = {
-        "command": f"sme-pinn-atmo validate solar --model {model}", "version": __version__, "sun": SUN, "vmic": VMIC,
-        "mask": MASK, "sha256": {e.name: e.card["sha256"] for e in emulators},
-        "seconds": round(time.monotonic() - start, 1), "noise": noise, "rows": rows, "lines": widths,
-        "sensitivity": sensitivity,
+        "command": f"sme-pinn-atmo validate solar --model {model}" + ("" if code == "pysme" else f" --code {code}"),
+        "version": __version__, "code": code, "sun": SUN, "vmic": VMIC, "abundances": "asplund2009", "mask": MASK,
+        "parts": PARTS, "steps": {text: [label, step] for text, label, step in STEPS},
+        "models": {e.name: e.card["sha256"] for e in emulators},
+        "seconds": round(time.monotonic() - start, 1), "rows": rows, "lines": widths, "sensitivity": sensitivity,
     }  # fmt: skip
-    write_atomically(table, (json.dumps(content, indent=1) + "\n").encode())
-    return SolarResult(rows, plot, table, widths, sensitivity)
+    table, text = out / "solar.json", out / "solar.md"
+    write_atomically(table, (json.dumps(_plain(content), indent=1, allow_nan=False) + "\n").encode())
+    write_atomically(text, tables.document(content).encode())
+    return SolarResult(rows, widths, sensitivity, out / "solar.png", table, text)
 
 
-def _noise(rows: list[dict[str, Any]]) -> float:
-    """Standard deviation of a pixel for chi square: the median over windows of the rms residual of ATLAS-12 where the
-    observed flux is above 0.97. It is set by faint lines and the continuum rather than by photons."""
-    values = [r["rms_atlas_continuum"] for r in rows if r["model"] == "ATLAS-12"]
-    return float(np.nanmedian(values))
+def _synthesis(code: str) -> Any:
+    """The function that synthesises: `synthesise`, or its like for Korg."""
+    if code == "pysme":
+        return synthesise
+    raise ValueError(f"code = {code!r}; allowed: 'pysme', 'korg'")
+
+
+def _plain(value: Any) -> Any:
+    """The same for JSON, which has no NaN: null, where a window has no pixel of a kind."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _rms(x: Array) -> float:
+    return float(np.sqrt(np.mean(x**2))) if x.size else float("nan")
+
+
+def _noise(
+    windows: Sequence[Window], observed: Mapping[Window, tuple[Array, Array]], fits: Mapping[Any, Fit],
+    spectra: Mapping[Any, tuple[Array, Array]],
+) -> dict[Window, tuple[float, int]]:  # fmt: skip
+    """Standard deviation assumed for a pixel of each window, and from how many pixels.
+
+    It is the scatter of the atlas about ATLAS-12 in pixels without lines: 1.4826 times the median absolute deviation,
+    which dips of lines that the list lacks hardly move. Windows with few such pixels (0 is given for their number)
+    take the median of the others.
+    """
+    found = {}
+    for w in windows:
+        quiet = (observed[w][1] - fits[w, _REFERENCE].flux)[_rectified(w, observed[w][0], fits, spectra) > _LINE_FREE]
+        if len(quiet) >= _FEWEST_QUIET:
+            found[w] = float(1.4826 * np.median(np.abs(quiet - np.median(quiet)))), len(quiet)
+    usual = float(np.median([sigma for sigma, _ in found.values()])) if found else float("nan")
+    return {w: found.get(w, (usual, 0)) for w in windows}
+
+
+def _rectified(w: Window, wave: Array, fits: Mapping[Any, Fit], spectra: Mapping[Any, tuple[Array, Array]]) -> Array:
+    """ATLAS-12's flux at wavelengths of the atlas, shifted and broadened, without the fitted continuum."""
+    fit, (grid, flux) = fits[w, _REFERENCE], spectra[w, _REFERENCE]
+    return fitted(fit, grid, flux, wave) / fit.continuum(grid, wave)
+
+
+def _compare(
+    w: Window, observed: tuple[Array, Array], noise: tuple[float, int], fits: Mapping[Any, Fit],
+    spectra: Mapping[Any, tuple[Array, Array]], names: Sequence[str],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """One row a model: how a window fits the atlas, and how it differs from ATLAS-12, whole and by parts."""
+    wave, flux = observed
+    fit = fits[w, _REFERENCE]
+    grid, reference = spectra[w, _REFERENCE]
+    level = _rectified(w, wave, fits, spectra)
+    sigma, quiet = noise
+    keep = ~inside(grid, MASK)
+    reference = broaden(grid, reference, fit.broadening)
+    rows = []
+    for name in names:
+        own = fits[w, name]
+        off = flux - own.flux
+        difference = broaden(grid, spectra[w, name][1], fit.broadening) - reference
+        row: dict[str, Any] = {
+            "window": [*w], "feature": FEATURES.get(w, ""), "model": name, "points": len(off),
+            "sigma": sigma, "sigma_points": quiet, "rms_atlas": _rms(off),
+            "chi2": float((off**2).sum() / sigma**2 / (len(off) - 4)),
+            "rms_atlas12": _rms(difference[keep]), "max_atlas12": float(np.abs(difference[keep]).max()),
+        }  # fmt: skip
+        for part, (low, high) in PARTS.items():
+            seen, computed = (level >= low) & (level < high), keep & (reference >= low) & (reference < high)
+            row[f"points_{part}"] = int(seen.sum())
+            row[f"rms_atlas_{part}"] = _rms(off[seen])
+            row[f"rms_atlas12_{part}"] = _rms(difference[computed])
+            row[f"max_atlas12_{part}"] = float(np.abs(difference[computed]).max()) if computed.any() else float("nan")
+        fitted_values = {k: getattr(own, k) for k in ("velocity", "broadening", "level", "slope")}
+        rows.append({**row, **fitted_values})
+    return rows
 
 
 def _widths(
-    chosen: list[dict[str, Any]], windows: list[Any], observed: Any, fits: Any, spectra: Any, names: list[str]
-) -> dict[str, Any]:
-    """Equivalent widths [mA] of the chosen lines in the atlas and in every spectrum, and what they say of the PINN.
+    chosen: list[dict[str, Any]], windows: Sequence[Window], observed: Mapping[Window, tuple[Array, Array]],
+    fits: Mapping[Any, Fit], spectra: Mapping[Any, tuple[Array, Array]], names: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
+    """Equivalent widths [mA] of the chosen lines in the atlas and in every spectrum, and what they say of each model.
 
-    The atlas is shifted and normalised by the fit of ATLAS-12 for all, so that one observed value stands against each.
+    The atlas is shifted and normalised by the fit of ATLAS-12, and every spectrum broadened by it: one observed
+    value stands against all models, and the limits are the same for all.
     """
     table = []
     for line in chosen:
         w = next(w for w in windows if w[0] < line["wave"] < w[1])
-        fit = fits[w, "ATLAS-12"]
+        fit = fits[w, _REFERENCE]
         wave, flux = observed[w]
-        middle, half = 0.5 * (w[0] + w[1]), 0.5 * (w[1] - w[0])
-        level = fit.level + fit.slope * (wave - middle) / half
-        row = {**line, "observed": equivalent_width(wave / (1 + fit.velocity / _C), flux / level, line["wave"])}
+        at_rest = wave / (1 + fit.velocity / 299792.458)
+        normal = flux / fit.continuum(spectra[w, _REFERENCE][0], wave)
+        row = {**line, "observed": equivalent_width(at_rest, normal, line["wave"])}
         for name in names:
             grid, synthetic = spectra[w, name]
             row[name] = equivalent_width(grid, broaden(grid, synthetic, fit.broadening), line["wave"])
@@ -163,139 +294,33 @@ def _widths(
     if len(table) < 2:
         return {"table": table}
     columns = {n: np.array([r[n] for r in table]) for n in ("observed", *names)}
+    seen, truth = columns["observed"], columns[_REFERENCE]
     summary = {
-        n: {"mean off observed [%]": float(100 * np.mean(columns[n] / columns["observed"] - 1)),
-            "rms off observed [%]": float(100 * np.sqrt(np.mean((columns[n] / columns["observed"] - 1) ** 2))),
-            "rms off ATLAS-12 [%]": float(100 * np.sqrt(np.mean((columns[n] / columns["ATLAS-12"] - 1) ** 2)))}
+        n: {"mean W/W_obs - 1 [%]": float(100 * np.mean(columns[n] / seen - 1)),
+            "mean abs(W/W_obs - 1) [%]": float(100 * np.mean(np.abs(columns[n] / seen - 1))),
+            "rms W - W_ATLAS-12 [mA]": _rms(columns[n] - truth),
+            "largest abs(W - W_ATLAS-12) [mA]": float(np.abs(columns[n] - truth).max()),
+            "rms W/W_ATLAS-12 - 1 [%]": 100 * _rms(columns[n] / truth - 1)}
         for n in names
     }  # fmt: skip
-    against = {n: bootstrap(columns["observed"], columns[n], columns["ATLAS-12"]) for n in names if n != "ATLAS-12"}
-    return {"table": table, "summary": summary, "against ATLAS-12": against}
+    resamples, seed = 10_000, 1
+    against = {}
+    for n in names:
+        if n != _REFERENCE:
+            intervals = bootstrap(seen, columns[n], truth, resamples=resamples, seed=seed)
+            against[n] = {"verdict": verdict(intervals, _RESOLUTION), **intervals}
+    return {"table": table, "summary": summary, "against ATLAS-12": against, "resolution": _RESOLUTION,
+            "resamples": resamples, "seed": seed}  # fmt: skip
 
 
-def _sensitivity(windows: Any, fits: Any, spectra: Any, model: str) -> list[dict[str, Any]]:
-    """rms change of the flux in each window for a step in each label, beside PINN minus ATLAS-12."""
-    rows = []
-    base = f"PINN {model}"
-    for w in windows:
-        sigma = fits[w, "ATLAS-12"].broadening
-        wave, here = spectra[w, base]
-        keep = np.ones(len(wave), bool)
-        for low, high in MASK.values():
-            keep &= (wave < low) | (wave > high)
-        here = broaden(wave, here, sigma)[keep]
-        row: dict[str, Any] = {"window": [*w], "feature": _NAMES.get(w, "")}
-        for name in (*(text for text, _, _ in STEPS), "ATLAS-12"):
-            other = broaden(wave, spectra[w, name][1], sigma)[keep]
-            row[name] = float(np.sqrt(np.mean((other - here) ** 2)))
-        rows.append(row)
-    return rows
-
-
-def format_lines(lines: dict[str, Any]) -> str:
-    """What the equivalent widths say, for people."""
-    if "summary" not in lines:
-        return "no equivalent widths: no clean windows"
-    out = [f"equivalent widths of {len(lines['table'])} Fe lines, per cent",
-           f"{'':14} {'mean off observed':>18} {'rms off observed':>17} {'rms off ATLAS-12':>17}"]  # fmt: skip
-    for name, s in lines["summary"].items():
-        out.append(f"{name:14} {s['mean off observed [%]']:18.2f} {s['rms off observed [%]']:17.2f}"
-                   f" {s['rms off ATLAS-12 [%]']:17.3f}")  # fmt: skip
-    for name, b in lines["against ATLAS-12"].items():
-        out.append(
-            f"{name} against ATLAS-12: {b['verdict']}; mean |W/W_obs - 1| differs by {b['difference']:+.3f} "
-            f"({b['low']:+.3f} to {b['high']:+.3f}) per cent, {b['resamples']} resamples, seed {b['seed']}"
-        )
-    return "\n".join(out)
-
-
-def format_sensitivity(rows: list[dict[str, Any]]) -> str:
-    """rms change of the flux for each step, for people."""
-    names = [k for k in rows[0] if k not in ("window", "feature")]
-    out = ["rms change of the flux", f"{'window [A]':>18} " + " ".join(f"{n:>14}" for n in names)]
-    for r in rows:
-        label = f"{r['window'][0]:.0f}-{r['window'][1]:.0f} {r['feature']}"
-        out.append(f"{label:>18} " + " ".join(f"{r[n]:14.5f}" for n in names))
-    return "\n".join(out)
-
-
-def _plot_sensitivity(path: Path, rows: list[dict[str, Any]], model: str) -> None:
-    """The error of the PINN beside what steps in the labels do."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
-    axis = figure.subplots()
-    names = [k for k in rows[0] if k not in ("window", "feature")]
-    x = np.arange(len(rows))
-    for k, name in enumerate(names):
-        last = name == "ATLAS-12"
-        style = {"color": "k", "fmt": "D-"} if last else {"color": f"C{k // 2}", "fmt": "o"}
-        label = f"PINN {model} − ATLAS-12" if last else name
-        face = style["color"] if k % 2 or last else "none"
-        axis.plot(x, [r[name] for r in rows], style["fmt"], ms=6, color=style["color"], mfc=face, label=label)
-    labels = [f"{r['window'][0]:.0f}–{r['window'][1]:.0f}\n{r['feature']}" for r in rows]
-    axis.set(yscale="log", ylabel="rms change of the flux", xticks=x, xticklabels=labels)
-    axis.tick_params(axis="x", labelsize=7)
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, ncols=3)
-    temporary = path.with_name(f".{path.name}.part")
-    figure.savefig(temporary, dpi=120, format="png")
-    temporary.replace(path)
-
-
-def _by_depth(observed: np.ndarray, off: np.ndarray, reference: np.ndarray, difference: np.ndarray) -> dict[str, float]:
-    """rms for line cores (flux below 0.6), wings (0.6-0.97) and continuum (above 0.97)."""
-    out = {}
-    for part, low, high in (("core", -1.0, 0.6), ("wing", 0.6, 0.97), ("continuum", 0.97, 9.0)):
-        for name, flux, value in (("atlas", observed, off), ("atlas12", reference, difference)):
-            here = value[(flux >= low) & (flux < high)]
-            out[f"rms_{name}_{part}"] = float(np.sqrt(np.mean(here**2))) if here.size else float("nan")
-    return out
-
-
-def format_rows(rows: list[dict[str, Any]]) -> str:
-    """The table for people: rms against the atlas; rms and largest difference against computed ATLAS-12."""
-    names = list(dict.fromkeys(r["model"] for r in rows))
-    out = ["rms against the atlas", f"{'window [A]':>18} " + " ".join(f"{n:>13}" for n in names)]
-    for key, title in (("rms_atlas", None), ("rms_atlas12", "rms against computed ATLAS-12"),
-                       ("max_atlas12", "largest difference from computed ATLAS-12"),
-                       ("chi2", "chi square per pixel against the atlas")):  # fmt: skip
-        if title:
-            out += ["", title]
-        for w in dict.fromkeys(tuple(r["window"]) for r in rows):
-            here = {r["model"]: r for r in rows if tuple(r["window"]) == w}
-            label = f"{w[0]:.0f}-{w[1]:.0f} {here[names[0]]['feature']}"
-            out.append(f"{label:>18} " + " ".join(f"{here[n][key]:13.5f}" for n in names))
-    return "\n".join(out)
-
-
-def _plot(path: Path, windows: Any, observed: Any, fits: Any, spectra: Any, model: str) -> None:
-    """Observed and synthetic; PINN minus ATLAS-12; residuals: three panels a window, for the first clean windows."""
-    from matplotlib.figure import Figure
-
-    shown = [w for w in windows if w not in _NAMES][-3:] or list(windows)[:3]
-    figure = Figure(figsize=(5.5 * len(shown), 8), layout="constrained")
-    axes = figure.subplots(3, len(shown), sharex="col", squeeze=False, gridspec_kw={"height_ratios": (2, 1, 1)})
-    for column, w in zip(axes.T, shown, strict=True):
-        pinn, truth = f"PINN {model}", "ATLAS-12"
-        wave, flux = observed[w]
-        column[0].plot(wave, flux, color="0.3", lw=0.9, label="observed (KPNO)")
-        column[0].plot(wave, fits[w, truth].flux, color="C0", lw=0.9, label=truth)
-        column[0].plot(wave, fits[w, pinn].flux, color="C3", lw=0.9, ls="--", label=pinn)
-        grid, reference = spectra[w, truth]
-        sigma = fits[w, truth].broadening
-        for name, colour in (("MARCS", "C2"), ("ATLAS9", "C1"), (pinn, "C3")):
-            difference = broaden(grid, spectra[w, name][1], sigma) - broaden(grid, reference, sigma)
-            column[1].plot(grid, 100 * difference, color=colour, lw=0.8, label=f"{name} − {truth}")
-        for name, colour in ((truth, "C0"), (pinn, "C3")):
-            column[2].plot(wave, 100 * (flux - fits[w, name].flux), color=colour, lw=0.6, label=f"observed − {name}")
-        column[0].set(title=f"{w[0]:.0f}–{w[1]:.0f} Å", ylim=(0, 1.1))
-        column[2].set(xlabel="wavelength in air [Å]", xlim=w)
-    axes[0, 0].set_ylabel("normalised flux")
-    axes[1, 0].set_ylabel("difference [%]")
-    axes[2, 0].set_ylabel("residual [%]")
-    for axis, place in zip(axes[:, 0], ("lower left", "upper left", "upper left"), strict=True):
-        axis.legend(loc=place, fontsize=8)
-    temporary = path.with_name(f".{path.name}.part")
-    figure.savefig(temporary, dpi=130, format="png")
-    temporary.replace(path)
+def _sensitivity(
+    w: Window, broadening: float, spectra: Mapping[Any, tuple[Array, Array]], pinn: str
+) -> dict[str, Any]:
+    """rms change of the PINN's flux in a window for a step in each label, beside PINN minus ATLAS-12."""
+    wave, here = spectra[w, pinn]
+    keep = ~inside(wave, MASK)
+    row: dict[str, Any] = {"window": [*w], "feature": FEATURES.get(w, "")}
+    for name in (*(text for text, _, _ in STEPS), _REFERENCE):
+        difference = broaden(wave, spectra[w, name][1] - here, broadening)[keep]
+        row["PINN - ATLAS-12" if name == _REFERENCE else name] = _rms(difference)
+    return row

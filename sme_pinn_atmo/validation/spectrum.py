@@ -231,13 +231,23 @@ class Atlas:
 
 
 def read_atlas(path: Path) -> Atlas:
-    """An atlas from an `.npz` file with `wave_air` [A], `flux` and `flux_scale`."""
+    """An atlas from an `.npz` file with `wave_air` [A], `flux` and `flux_scale`, or from text with two columns."""
+    if path.suffix != ".npz":
+        try:
+            wave, flux = np.loadtxt(path, usecols=(0, 1), unpack=True, ndmin=2)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} is not an atlas with wavelengths in air and flux as columns: {error}") from None
+        return _checked_atlas(path, wave, flux)
     try:
         with np.load(path, allow_pickle=False) as file:
             flux = file["flux"].astype(float) * float(file["flux_scale"])
             wave = file["wave_air"].astype(float)
     except (KeyError, OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not an atlas with wave_air, flux and flux_scale: {error}") from None
+    return _checked_atlas(path, wave, flux)
+
+
+def _checked_atlas(path: Path, wave: Array, flux: Array) -> Atlas:
     if wave.ndim != 1 or wave.shape != flux.shape or not len(wave):
         raise ValueError(f"{path}: wave_air {wave.shape} and flux {flux.shape} are not two columns of equal length")
     if not (np.isfinite(wave).all() and np.isfinite(flux).all() and (np.diff(wave) > 0).all()):
@@ -265,7 +275,7 @@ def fit_to_atlas(wave: Array, flux: Array, observed_wave: Array, observed: Array
     """Least squares of one velocity, one Gaussian broadening and one linear continuum on a window of the atlas."""
 
     def model(p: Array) -> Array:
-        return fitted(Fit(*map(float, p), np.empty(0)), wave, flux, observed_wave)
+        return fitted(Fit(p[0], p[1], p[2], p[3], np.empty(0)), wave, flux, observed_wave)
 
     start = np.array([0.4, 2.0, 1.0, 0.0])
     bounds = ([-5, 0.3, 0.8, -0.2], [5, 8, 1.2, 0.2])
