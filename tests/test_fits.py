@@ -34,7 +34,7 @@ def test_only_nodes_held_out_and_inside_are_fitted() -> None:
     rows = fits.held_out_nodes(emulator, nodes)
     x = {k: nodes.labels[k][rows] for k in ("teff", "logg", "m_h")}
     assert sorted(zip(x["teff"], x["logg"], x["m_h"], strict=True)) == [
-        (t, g, -1.0) for t in (4750.0, 5000.0, 5250.0) for g in (2.5, 3.0)
+        (t, g, m) for t in (4750.0, 5000.0, 5250.0) for g in (2.5, 3.0) for m in (-1.0, 0.0)
     ]
     without = Emulator(atlas9.name, atlas9.network, atlas9.domain, {**atlas9.card, "heldout": {}})
     with pytest.raises(ValueError, match="no held-out rows"):

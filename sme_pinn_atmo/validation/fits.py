@@ -126,10 +126,10 @@ def _regular(structures: Structures) -> NDArray[np.bool_]:
 
 
 def held_out_nodes(emulator: Emulator, structures: Structures) -> NDArray[np.int64]:
-    """Rows held out of training, 4500-7000 K and m_h >= -1, inside the grid in Teff, log g and m_h; random order.
+    """Rows held out of training, 4500-7000 K and m_h >= -1, inside the grid in Teff and log g; random order.
 
-    Inside means that both neighbours in Teff and both in log g exist, and a higher and a lower m_h: without
-    the node itself PySME can then still interpolate.
+    Inside means that both neighbours in Teff and both in log g exist: without the node itself PySME can then still
+    interpolate, also at the highest m_h, where it does so in Teff.
     """
     recorded = emulator.card.get("heldout", {}).get("rows", {}).values()
     held = np.concatenate([[], *(r["rows"] for r in recorded if r["file"] == "atlas9.npz")]).astype(int)
@@ -138,12 +138,11 @@ def held_out_nodes(emulator: Emulator, structures: Structures) -> NDArray[np.int
     regular = _regular(structures)
     x = np.stack([np.round(structures.labels[k], 2) for k in ("teff", "logg", "m_h")], axis=1)
     nodes = {tuple(v) for v in x[regular]}
-    top = x[regular, 2].max()
 
     def inside(row: int) -> bool:
         t, g, m = x[row]
         around = ((t - 250, g, m), (t + 250, g, m), (t, g - 0.5, m), (t, g + 0.5, m))
-        return _TEFF[0] <= t <= _TEFF[1] and _M_H <= m < top and all(n in nodes for n in around)
+        return _TEFF[0] <= t <= _TEFF[1] and m >= _M_H and all(n in nodes for n in around)
 
     rows = np.array([row for row in np.sort(held) if regular[row] and inside(row)], dtype=np.int64)
     return np.random.default_rng(1).permutation(rows)
