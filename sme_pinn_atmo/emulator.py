@@ -15,6 +15,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from .composition import SOLAR_SCALES
 from .labels import Domain, DomainError
 from .runtime import FIELDS, Network
 from .structure import PROFILES, ModelAtmosphere
@@ -27,7 +28,12 @@ FORMAT = 1
 
 _ENTRY_POINTS = "sme_pinn_atmo.models"
 _PACKAGED = Path(__file__).parent / "models"
-_TENSORS = ("feature_mean", "feature_scale", "w_in", "b_in", "w", "b", "w_out", "b_out", "basis", "mean", "ln_tau")
+#: Axes of every tensor: f features, h width, k layers, c coefficients, q fields, p components, d depths; of the error
+#: model n held-out models, l labels, e fields, m knots in depth.
+_AXES = {"feature_mean": "f", "feature_scale": "f", "w_in": "hf", "b_in": "h", "w": "khh", "b": "kh", "w_out": "ch",
+         "b_out": "c", "basis": "qpd", "mean": "qd", "ln_tau": "d"}  # fmt: skip
+_ERROR_AXES = {"error_labels": "nl", "error_square": "nem", "error_prior": "em", "error_width": "l",
+               "error_ln_tau": "m"}  # fmt: skip
 
 
 class ModelFileError(ValueError):
@@ -116,7 +122,10 @@ class Emulator:
         tensors = _read_tensors(path, card)
         labels = tuple(card["labels"])
         errors = ErrorModel.from_tensors(tensors, labels.index("teff"))
-        network = Network(labels, tuple(card["features"]), {n: tensors[n] for n in _TENSORS})
+        try:
+            network = Network(labels, tuple(card["features"]), {n: tensors[n] for n in _AXES})
+        except ValueError as error:
+            raise ModelFileError(f"the model {path} cannot be used: {error}") from None
         return cls(card["name"], network, Domain.from_dict(card["domain"]), card, errors)
 
     # ------------------------------------------------------------------ use
@@ -327,7 +336,7 @@ def _read_card(path: Path) -> dict[str, Any]:
         card = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelFileError(f"the model card {path} is missing") from None
-    except (ValueError, OSError) as e:
+    except (ValueError, OSError, RecursionError) as e:
         raise ModelFileError(f"the model card {path} cannot be read: {e}") from None
     needed = ("format", "name", "labels", "features", "domain", "solar_scale", "sha256")
     missing = [k for k in needed if not isinstance(card, dict) or k not in card]
@@ -335,14 +344,55 @@ def _read_card(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"the model card {path} lacks {missing[0]!r}")
     if card["format"] != FORMAT:
         raise ModelFileError(f"{path} has format {card['format']!r}; this version reads format {FORMAT}")
+    if wrong := _wrong_in_card(card):
+        raise ModelFileError(f"the model card {path} is damaged: {wrong}")
     return dict(card)
+
+
+def _wrong_in_card(card: Mapping[str, Any]) -> str:
+    """Which entry that predictions depend on cannot be used; empty where all can."""
+
+    def rows(*lists: Any) -> bool:
+        """Lists of numbers of one length; JSON in Python also has NaN, infinity and integers of any size."""
+        return all(
+            isinstance(values, list) and len(values) == len(lists[0])
+            and all(type(v) in (int, float) and abs(v) < 1e300 for v in values)
+            for values in lists
+        )  # fmt: skip
+
+    for key in ("labels", "features"):
+        names = card[key]
+        if not (isinstance(names, list) and all(isinstance(n, str) for n in names) and len({*names}) == len(names) > 0):
+            return f"{key} = {names!r} is no list of names"
+    if lost := {"teff", "logg"} - {*card["labels"]}:
+        return f"labels lack {min(lost)!r}"
+    for key, allowed in (("name", None), ("sha256", None), ("solar_scale", SOLAR_SCALES)):
+        if not isinstance(card[key], str) or (allowed is not None and card[key] not in allowed):
+            return f"{key} = {card[key]!r}"
+    domain = card["domain"]
+    if not isinstance(domain, dict) or domain.get("labels") != card["labels"]:
+        return "the labels of its domain are not its labels"
+    low, high = (domain.get(k, ()) for k in ("lower", "upper"))
+    if not (rows(low, high) and len(low) == len(card["labels"]) and np.less_equal(low, high).all()):
+        return f"lower = {low!r}, upper = {high!r}"
+    defaults = domain.get("defaults")
+    if not isinstance(defaults, dict) or {*defaults} - {*card["labels"]} or not rows([*defaults.values()]):
+        return f"defaults = {defaults!r}"
+    if (kiel := domain.get("kiel")) is not None:
+        teff, low, high = (kiel.get(k, ()) if isinstance(kiel, dict) else () for k in ("teff", "logg_min", "logg_max"))
+        if not (rows(teff, low, high) and teff and np.all(np.diff(teff) > 0) and np.less_equal(low, high).all()):
+            return f"kiel = {str(kiel)[:60]}"
+    return ""
 
 
 def _read_tensors(path: Path, card: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise ModelFileError(f"the weights {path} cannot be read: {e.strerror}") from None
     digest = hashlib.sha256(data).hexdigest()
     if digest != card["sha256"]:
         raise ModelFileError(
@@ -351,15 +401,38 @@ def _read_tensors(path: Path, card: Mapping[str, Any]) -> dict[str, NDArray[np.f
         )
     try:
         tensors = load(data)
-    except SafetensorError as e:
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as e:  # the others for odd types
         raise ModelFileError(f"the weights {path} cannot be read: {e}") from None
-    missing = [k for k in _TENSORS if k not in tensors]
-    if missing:
-        raise ModelFileError(f"the weights {path} lack the tensor {missing[0]!r}")
-    n_feature, n_label = tensors["w_in"].shape[1], len(card["labels"])
-    if n_feature != len(card["features"]) or n_label != len(card["domain"]["labels"]):
-        raise ModelFileError(f"the weights {path} and their card disagree on the number of labels or features")
+    if wrong := _wrong_in_tensors(tensors, len(card["features"]), len(card["labels"])):
+        raise ModelFileError(f"the weights {path} are damaged: {wrong}")
     return tensors
+
+
+def _wrong_in_tensors(tensors: Mapping[str, NDArray[Any]], n_feature: int, n_label: int) -> str:
+    """Which tensor is missing, or does not go with the others or the card; empty where all is well."""
+    size = {"f": n_feature, "q": 4, "l": n_label, "e": len(ERROR_FIELDS)}
+    axes = _AXES | (_ERROR_AXES if any(name.startswith("error_") for name in tensors) else {})
+    for name, letters in axes.items():
+        if name not in tensors:
+            return f"the tensor {name!r} is missing"
+        shape = tensors[name].shape
+        if len(shape) != len(letters) or any(size.setdefault(a, n) != n for a, n in zip(letters, shape, strict=True)):
+            return f"the tensor {name!r} has the shape {shape}, which disagrees with the card or the other tensors"
+        if tensors[name].dtype.kind != "f" or not np.isfinite(tensors[name]).all():
+            return f"the tensor {name!r} holds values that are not finite numbers"
+    if size["c"] != size["q"] * size["p"]:
+        return f"{size['c']} coefficients for {size['q']} fields of {size['p']} components"
+    for name in ("ln_tau", "error_ln_tau"):
+        depths = tensors.get(name, np.arange(2.0))
+        if len(depths) < 2 or np.abs(depths).max() > 100 or not (np.diff(depths) > 0).all():
+            return f"{name!r} are no increasing depths"
+    if not tensors["feature_scale"].all():
+        return "a scale of a feature is 0"
+    if "error_width" in tensors and (
+        (tensors["error_width"] <= 0).any() or any((tensors[f"error_{n}"] < 0).any() for n in ("square", "prior"))
+    ):
+        return "an error is negative, or a width not positive"
+    return ""
 
 
 def save_model(path: Path, tensors: Mapping[str, NDArray[Any]], card: Mapping[str, Any]) -> None:
@@ -369,8 +442,8 @@ def save_model(path: Path, tensors: Mapping[str, NDArray[Any]], card: Mapping[st
     data = save(dict(tensors))
     full = {"format": FORMAT, **card, "sha256": hashlib.sha256(data).hexdigest()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path.with_suffix(".safetensors"), data)
-    write_atomically(path.with_suffix(".json"), (json.dumps(full, indent=1) + "\n").encode())
+    _write_all({path.with_suffix(".safetensors"): data,
+                path.with_suffix(".json"): (json.dumps(full, indent=1) + "\n").encode()})  # fmt: skip
 
 
 def update_card(name: str | Path, entries: Mapping[str, Any], errors: ErrorModel | None = None) -> None:
@@ -385,9 +458,17 @@ def update_card(name: str | Path, entries: Mapping[str, Any], errors: ErrorModel
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write beside the target, then rename: a reader sees the old file or the new one, never half of one."""
-    temporary = path.with_name(f".{path.name}.part")
+    _write_all({path: data})
+
+
+def _write_all(files: Mapping[Path, bytes]) -> None:
+    """`write_atomically` of files that belong together: none is renamed before all are written."""
+    temporary = {path: path.with_name(f".{path.name}.part") for path in files}
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        for path, data in files.items():
+            temporary[path].write_bytes(data)
+        for path in files:
+            temporary[path].replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        for part in temporary.values():
+            part.unlink(missing_ok=True)

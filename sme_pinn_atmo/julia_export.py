@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,16 @@ def export_julia(emulator: Emulator, path: str | Path) -> None:
     """Write header lines, `end`, then the tensors as little-endian Float64 in row-major order.
 
     Header: one `key value ...` a line; `tensor NAME SIZE ...` announces each tensor, `element SYMBOL Z A W ALPHA`
-    an element of the solar mixture (log10 number with H = 12, atomic weight [u], 1 if alpha_m moves it).
+    an element of the solar mixture (log10 number with H = 12, atomic weight [u], 1 if alpha_m moves it). `sha256` is
+    that of the tensors as they stand in the file.
     """
     domain, card = emulator.domain, emulator.card
     tensors = {name: np.ascontiguousarray(emulator.network.tensors[name], dtype="<f8") for name in _TENSORS}
+    payload = b"".join(value.tobytes() for value in tensors.values())
     lines = [
         "sme_pinn_atmo 1",
         f"name {emulator.name}",
-        f"sha256 {card['sha256']}",
+        f"sha256 {hashlib.sha256(payload).hexdigest()}",
         f"boltzmann {BOLTZMANN!r}",
         f"atomic_mass {ATOMIC_MASS!r}",
         "labels " + " ".join(domain.labels),
@@ -45,7 +48,7 @@ def export_julia(emulator: Emulator, path: str | Path) -> None:
         *(f"tensor {name} " + " ".join(map(str, value.shape)) for name, value in tensors.items()),
         "end\n",
     ]
-    data = "\n".join(lines).encode() + b"".join(value.tobytes() for value in tensors.values())
+    data = "\n".join(lines).encode() + payload
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, data)
