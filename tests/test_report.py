@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from sme_pinn_atmo.cli import main
-from sme_pinn_atmo.validation.report import Section, build, page
+from sme_pinn_atmo.validation.report import Section, _cells, build, page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -53,9 +53,24 @@ def test_finished_parts_are_kept_and_missing_data_named(folder: Path, monkeypatc
     assert (folder / "physical.json").stat().st_mtime_ns != before
 
 
+def test_parts_on_held_out_models_say_what_they_need(folder: Path) -> None:
+    build(folder, "atlas12", ["interpolation", "spectra", "fits"], progress=False)
+    text = (folder / "index.html").read_text()
+    assert text.count("name them with --heldout") == 3
+
+
+def test_a_table_of_markdown_becomes_one_of_the_page() -> None:
+    head, rows = _cells("text\n\n| a | b |\n|---|---|\n| 1 | 2 / 3 |\n\n| another |\n|---|\n| 4 |\n")
+    assert (head, rows) == (("a", "b"), (("1", "2 / 3"),))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--model", "atlas99"], "unknown model 'atlas99'"), (["--part", "moon"], "no part 'moon'; there are")],
+    [
+        (["--heldout", "atlas99"], "unknown model 'atlas99'"),
+        (["--model", "atlas99"], "unknown model 'atlas99'"),
+        (["--part", "moon"], "no part 'moon'; there are"),
+    ],
 )
 def test_mistakes_end_before_any_work(folder: Path, arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(main, ["validate", "all", "--out", "report", *arguments])

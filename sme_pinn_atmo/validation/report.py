@@ -19,7 +19,7 @@ import numpy as np
 from .. import __version__
 from ..emulator import Emulator, write_atomically
 
-__all__ = ["PARTS", "Section", "build", "page"]
+__all__ = ["PARTS", "Section", "Task", "build", "page"]
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,52 @@ class Section:
     missing: str = ""
 
 
-def build(out: Path, model: str = "atlas12", parts: Sequence[str] | None = None, *, progress: bool = True) -> Path:
+@dataclass(frozen=True)
+class Task:
+    """What a part is about.
+
+    Attributes
+    ----------
+    model : name or path of the model that the report is on
+    emulator : the same, loaded
+    heldout : name or path of models with held-out rows -> the same, loaded
+    out : folder of the report
+    processes : how many a part may use
+    """
+
+    model: str
+    emulator: Emulator
+    heldout: Mapping[str, Emulator]
+    out: Path
+    processes: int
+
+    def option(self) -> str:
+        """The held-out models as options of a command."""
+        if not self.heldout:
+            raise ValueError("it needs networks that have not seen some computed models: train them with --fold, then "
+                             "name them with --heldout")  # fmt: skip
+        return " ".join(f"--model {Path(m).name}" for m in self.heldout)
+
+
+def build(
+    out: Path, model: str = "atlas12", parts: Sequence[str] | None = None, heldout: Sequence[str] = (), *,
+    processes: int = 1, progress: bool = True,
+) -> Path:  # fmt: skip
     """Run the parts, and write `index.html` and `report.json` into `out`; returns the page.
 
     A part that lacks its data is named in the page with what it lacks, and does not stop the others. Finished parts
-    are kept (`out/NAME.json`) and done again only if the model's weights or this package's version have changed.
+    are kept (`out/NAME.json`) and done again only if weights or this package's version have changed.
+
+    Parameters
+    ----------
+    parts : out of `PARTS`; all by default
+    heldout : models whose cards record held-out rows (`sme-pinn-atmo train --fold`), for the parts that compare with
+        computed models never trained on
 
     Raises ValueError for an unknown model or part, before anything is done.
     """
     emulator = Emulator.load(model)
+    task = Task(model, emulator, {m: Emulator.load(m) for m in heldout}, out, processes)
     wanted = list(PARTS) if parts is None else list(parts)
     if unknown := [p for p in wanted if p not in PARTS]:
         raise ValueError(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}")
@@ -67,13 +104,15 @@ def build(out: Path, model: str = "atlas12", parts: Sequence[str] | None = None,
     for name in wanted:
         kept = out / f"{name}.json"
         stamp = {"sha256": emulator.card["sha256"], "version": __version__}
+        if name in _ON_HELDOUT:
+            stamp["heldout"] = " ".join(e.card["sha256"] for e in task.heldout.values())
         section = _kept(kept, stamp, out)
         if section is None:
             if progress:
                 print(f"{name} ...", file=sys.stderr)
             start = time.monotonic()
             try:
-                section = PARTS[name](emulator, model, out)
+                section = PARTS[name](task)
             except (OSError, ValueError, ModuleNotFoundError) as error:
                 section = Section(name, name.capitalize(), "", f"sme-pinn-atmo validate all --part {name}",
                                   missing=str(error))  # fmt: skip
@@ -81,7 +120,7 @@ def build(out: Path, model: str = "atlas12", parts: Sequence[str] | None = None,
             if not section.missing:
                 write_atomically(kept, (json.dumps({**stamp, "section": asdict(section)}, indent=1) + "\n").encode())
         sections.append(section)
-    about = _about(emulator, model)
+    about = _about(task)
     numbers = {**about, "sections": {s.name: {"command": s.command, "seconds": s.seconds, "missing": s.missing,
                                               "numbers": s.numbers} for s in sections}}  # fmt: skip
     write_atomically(out / "report.json", (json.dumps(numbers, indent=1) + "\n").encode())
@@ -146,7 +185,8 @@ def _kept(path: Path, stamp: Mapping[str, str], out: Path) -> Section | None:
     return section if same and all((out / f).is_file() for f in section.figures) else None
 
 
-def _about(emulator: Emulator, model: str) -> dict[str, str]:
+def _about(task: Task) -> dict[str, str]:
+    emulator = task.emulator
     import matplotlib
     import scipy
 
@@ -166,7 +206,9 @@ def _about(emulator: Emulator, model: str) -> dict[str, str]:
         "model": emulator.name, "weights (sha256)": str(emulator.card["sha256"]),
         "trained by": str(emulator.card.get("training", {}).get("command", "")),
         "seed of the training": str(emulator.card.get("training", {}).get("seed", "")),
-        "command": f"sme-pinn-atmo validate all --model {model}", "commit": commit, "version": __version__,
+        "command": " ".join(["sme-pinn-atmo validate all --model", Path(task.model).name,
+                             *(f"--heldout {Path(m).name}" for m in task.heldout)]),
+        "commit": commit, "version": __version__,
         "python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__,
         "matplotlib": matplotlib.__version__, "pysme": pysme_version, "system": platform.platform(),
     }  # fmt: skip
@@ -175,12 +217,12 @@ def _about(emulator: Emulator, model: str) -> dict[str, str]:
 # ---------------------------------------------------------------------- the parts
 
 
-def _cross_validation(emulator: Emulator, model: str, out: Path) -> Section:
+def _cross_validation(task: Task) -> Section:
     from .structures import plot_calibration
 
-    entry = emulator.card.get("cross_validation")
+    entry = task.emulator.card.get("cross_validation")
     if not entry:
-        raise ValueError(f"the card of {emulator.name} has no cross-validation: sme-pinn-atmo validate folds --into")
+        raise ValueError(f"the card of {task.emulator.name} has no cross-validation: validate folds --into adds one")
     columns = ("RHOX", "T", "P", "XNE", "ABROSS", "HSE")
     rows = tuple(
         (name, str(s["models"]), *(f"{s[c]['median']:.3g} / {s[c]['p95']:.3g}" for c in columns))
@@ -188,7 +230,7 @@ def _cross_validation(emulator: Emulator, model: str, out: Path) -> Section:
     )  # fmt: skip
     figures = {}
     if "calibration" in entry:
-        plot_calibration(entry["calibration"], out / "calibration.png")
+        plot_calibration(entry["calibration"], task.out / "calibration.png")
         figures["calibration.png"] = "Share of errors of held-out models within so many predicted standard deviations."
     return Section(
         "cross-validation", "Computed models never trained on",
@@ -199,57 +241,57 @@ def _cross_validation(emulator: Emulator, model: str, out: Path) -> Section:
     )  # fmt: skip
 
 
-def _structures(emulator: Emulator, model: str, out: Path) -> Section:
+def _structures(task: Task) -> Section:
     from ..grids import read
     from .scores import score
     from .spectrum import data_file
     from .structures import plot_coverage, plot_errors, plot_hydrostatics
 
-    name = "atlas12.npz" if emulator.card["solar_scale"] == "asplund2009" else "atlas9.npz"
+    name = "atlas12.npz" if task.emulator.card["solar_scale"] == "asplund2009" else "atlas9.npz"
     truth = read(data_file(name, "computed model atmospheres, kurucz.harvard.edu"))
     if "family" in truth.extra:
         truth = truth.select(truth.column("family") == "ODFNEW")
-    scores = score(emulator, truth)
-    plot_errors(emulator, truth, out / "depth.png")
-    plot_hydrostatics(emulator, truth, out / "hydrostatics.png")
-    plot_coverage(emulator, truth, out / "coverage.png")
+    scores = score(task.emulator, truth)
+    plot_errors(task.emulator, truth, task.out / "depth.png")
+    plot_hydrostatics(task.emulator, truth, task.out / "hydrostatics.png")
+    plot_coverage(task.emulator, truth, task.out / "coverage.png")
     columns = ("RHOX", "T", "P", "XNE", "ABROSS", "HSE")
     rows = tuple((k, str(s["models"]), *(f"{s[c]['median']:.3g} / {s[c]['p95']:.3g}" for c in columns))
                  for k, s in scores.items() if isinstance(s, dict))  # fmt: skip
     return Section(
         "structures", "Structures",
         f"The packaged weights on all computed models of {name}, which they were trained on: this is how well they "
-        "reproduce, not how well they predict.", f"sme-pinn-atmo evaluate {model} {name}", ("set", "models", *columns),
-        rows,
+        "reproduce, not how well they predict.", f"sme-pinn-atmo evaluate {Path(task.model).name} {name}",
+        ("set", "models", *columns), rows,
         {"depth.png": "Relative error against Rosseland depth: median (lines) and 95th percentile (dots).",
          "hydrostatics.png": "dP/dtau against (g - a)/kappa, of the network and of the computed models.",
          "coverage.png": "Where the computed models lie, and the domain."}, scores,
     )  # fmt: skip
 
 
-def _physical(emulator: Emulator, model: str, out: Path) -> Section:
+def _physical(task: Task) -> Section:
     from .physical import CHECKS, violations
 
     stars = 100_000
-    counts, _ = violations(emulator, stars, 0)
+    counts, _ = violations(task.emulator, stars, 0)
     return Section(
         "physical", "Physical everywhere",
         f"{stars} random labels of the domain (seed 0); the count of each violation.",
-        f"sme-pinn-atmo validate physical --model {model}", ("check", "stars"),
+        f"sme-pinn-atmo validate physical --model {Path(task.model).name}", ("check", "stars"),
         tuple((CHECKS[k], str(v)) for k, v in counts.items()), {}, counts,
     )  # fmt: skip
 
 
-def _gradients(emulator: Emulator, model: str, out: Path) -> Section:
+def _gradients(task: Task) -> Section:
     from ..grids import read
     from .gradients import PROFILES, compare, continuity, plot
     from .spectrum import data_file
 
     truth = read(data_file("atlas9.npz", "ATLAS9 grids, kurucz.harvard.edu/grids"))
     odfnew = truth.select(truth.column("family") == "ODFNEW")
-    result = compare(emulator, odfnew, np.arange(0, len(odfnew), 3))
-    plot(result, out / "gradients.png")
-    jumps = continuity(emulator)
+    result = compare(task.emulator, odfnew, np.arange(0, len(odfnew), 3))
+    plot(result, task.out / "gradients.png")
+    jumps = continuity(task.emulator)
     rows = tuple((k, str(r["nodes"]), *(f"{r['difference'][p]['median']:.2g} / {r['difference'][p]['p95']:.2g}"
                                         for p in PROFILES)) for k, r in result.items())  # fmt: skip
     return Section(
@@ -258,19 +300,19 @@ def _gradients(emulator: Emulator, model: str, out: Path) -> Section:
         "nodes (other physics for a model of ATLAS12): error in per cent, median / 95th percentile. Along random lines "
         f"through the domain the largest jump of a derivative between points falls from "
         f"{jumps['derivative jump, double step']:.3g} to {jumps['derivative jump']:.3g} where the step is halved.",
-        f"sme-pinn-atmo validate gradients {model} atlas9.npz", ("label", "nodes", *PROFILES), rows,
+        f"sme-pinn-atmo validate gradients {Path(task.model).name} atlas9.npz", ("label", "nodes", *PROFILES), rows,
         {"gradients.png": "Errors of the exact derivative and of the same centred difference of the network."},
         {"errors": result, "continuity": jumps},
     )  # fmt: skip
 
 
-def _solar(emulator: Emulator, model: str, out: Path) -> Section:
+def _solar(task: Task) -> Section:
     from .solar import WINDOWS, run
     from .solar_tables import format_lines
 
-    result = run(out / "solar", model=model, windows=WINDOWS)
+    result = run(task.out / "solar", model=task.model, windows=WINDOWS)
     for name in ("solar.png", "sensitivity.png"):
-        write_atomically(out / name, (result.plot.parent / name).read_bytes())
+        write_atomically(task.out / name, (result.plot.parent / name).read_bytes())
     names = list(dict.fromkeys(r["model"] for r in result.rows))
     rows = []
     for w in WINDOWS:
@@ -283,7 +325,7 @@ def _solar(emulator: Emulator, model: str, out: Path) -> Section:
         "rms of the normalised flux against the KPNO atlas for each atmosphere, then against the spectrum of the "
         "computed ATLAS-12 Sun. PySME in LTE; one velocity, broadening and linear continuum per window and model. "
         + " ".join(format_lines(result.lines).splitlines()[-len(names) + 1 :]),
-        f"sme-pinn-atmo validate solar --model {model}",
+        f"sme-pinn-atmo validate solar --model {Path(task.model).name}",
         ("window [A]", *names, *(f"{n} − ATLAS-12" for n in names if n != "ATLAS-12")), tuple(rows),
         {"solar.png": "Observed and synthetic spectra; differences from ATLAS-12; residuals.",
          "sensitivity.png": "rms of PINN minus ATLAS-12 beside what steps in the labels of the atmosphere do."},
@@ -291,8 +333,114 @@ def _solar(emulator: Emulator, model: str, out: Path) -> Section:
     )  # fmt: skip
 
 
+def _interpolation(task: Task) -> Section:
+    from . import interpolation
+
+    option, columns = task.option(), ("RHOX", "T", "P", "XNE")
+    rows, numbers = [], {}
+    for path, emulator in task.heldout.items():
+        if not any(r["file"] == "atlas9.npz" for r in emulator.card["heldout"]["rows"].values()):
+            continue
+        result = interpolation.run(path, progress=False)
+        for who, scores, failed in (("PINN", result.pinn, 0), ("PySME's interpolation", result.pysme, result.failed)):
+            rows += [(f"{who}, {k}", str(s["models"]), str(failed) if k == "all" else "",
+                      *(f"{s[c]['median']:.3g} / {s[c]['p95']:.3g}" for c in columns))
+                     for k, s in scores.items() if isinstance(s, dict)]  # fmt: skip
+        numbers[Path(path).name] = asdict(result)
+    if not rows:
+        raise ValueError("no model of --heldout has held out rows of atlas9.npz")
+    return Section(
+        "interpolation", "Against interpolation in a grid",
+        "Relative errors in per cent, median / 95th percentile over layers, at ODFNEW nodes that were taken out of the "
+        "network's training and out of the grid in which PySME interpolates.",
+        f"sme-pinn-atmo validate interpolation {option}", ("atmospheres", "nodes", "failed", *columns), tuple(rows), {},
+        numbers,
+    )  # fmt: skip
+
+
+def _spectra(task: Task) -> Section:
+    from . import spectra
+
+    option = task.option()
+    folder = task.out / "spectra"
+    spectra.run(list(task.heldout), folder, nodes=_NODES, processes=task.processes)
+    content = json.loads((folder / "spectra.json").read_text(encoding="utf-8"))
+    head, rows = _cells(spectra.format_rows(content["summary"]))
+    write_atomically(task.out / "spectra.png", (folder / "spectra.png").read_bytes())
+    return Section(
+        "spectra", "Spectra over the Kiel diagram",
+        "Flux from the predicted atmosphere minus flux from the computed one, at computed models kept from training: "
+        "median / 95th percentile over stars of the rms in three windows and of the largest difference, and by how "
+        "much a fit of teff, logg and m_h would be off. Beside it PySME's interpolation with the same node taken out.",
+        f"sme-pinn-atmo validate spectra {option} --nodes {_NODES}", head, rows,
+        {"spectra.png": "rms of the difference of the normalised flux over the three windows; each point is a star."},
+        {"summary": content["summary"], "failed": spectra.format_failures(content["stars"])},
+    )  # fmt: skip
+
+
+def _fits(task: Task) -> Section:
+    from . import fits
+
+    option = task.option()
+    models = [m for m, e in task.heldout.items()
+              if any(r["file"] == "atlas9.npz" for r in e.card["heldout"]["rows"].values())]  # fmt: skip
+    text = fits.main(models, task.out / "fits").read_text(encoding="utf-8")
+    content = json.loads((task.out / "fits" / "fits.json").read_text(encoding="utf-8"))
+    head, rows = _cells(text)
+    figures = {"fits_mock.png": "Mock stars: fit minus truth against the true Teff.",
+               "fits_smooth.png": "chi square along a line in Teff across grid cells, and its derivative."}  # fmt: skip
+    for name in figures:
+        write_atomically(task.out / name, (task.out / "fits" / name).read_bytes())
+    return Section(
+        "fits", "Fits of mock stars",
+        "Spectra from computed structures, with noise, fitted in PySME for teff, logg and monh with the node taken out "
+        "of the network's training and of the grid: fit minus truth, and cost (median, lowest to highest).",
+        f"sme-pinn-atmo validate fits {option}", head, rows, figures,
+        {k: content[k] for k in ("mock", "sun", "smooth")},
+    )  # fmt: skip
+
+
+def _closure(task: Task) -> Section:
+    from ..grids import read
+    from .closure import closure
+    from .spectrum import data_file
+
+    truth = read(data_file("atlas9.npz", "ATLAS9 grids, kurucz.harvard.edu/grids"))
+    odfnew = truth.select(truth.column("family") == "ODFNEW")
+    tables = data_file("rosseland_odfnew/kapp00.ros", "Rosseland opacities, callendeprieto/mkk-atlas9").parent
+    result = closure(task.emulator, odfnew.select(np.arange(0, len(odfnew), 10)), tables)
+    rows = tuple((k, f"{v['models']:.0f}", f"{v['median']:.3f}", f"{v['p95']:.2f}") for k, v in result.items())
+    return Section(
+        "closure", "Do the profiles fit together?",
+        "Opacity against the ODFNEW tables, electron density against PySME's equation of state, both at the same "
+        "temperature and pressure, in per cent; for the network and for the computed ODFNEW models (for a model of "
+        "ATLAS12 the tables are of other physics).",
+        f"sme-pinn-atmo validate closure {Path(task.model).name}",
+        ("residual", "models", "median", "p95"), rows, {}, result,
+    )  # fmt: skip
+
+
+def _cells(markdown: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Header and rows of the first Markdown table of a text."""
+    lines = markdown.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("|"))
+    table = []
+    for line in lines[start:]:
+        if not line.startswith("|"):
+            break
+        table.append(tuple(cell.strip() for cell in line.strip("|").split("|")))
+    return table[0], tuple(table[2:])
+
+
+#: ODFNEW nodes whose spectra are compared.
+_NODES = 160
+
+#: Parts that are about the models of --heldout.
+_ON_HELDOUT = ("interpolation", "spectra", "fits")
+
 #: Parts of the report, in its order.
-PARTS: dict[str, Callable[[Emulator, str, Path], Section]] = {
-    "cross-validation": _cross_validation, "structures": _structures, "solar": _solar, "gradients": _gradients,
+PARTS: dict[str, Callable[[Task], Section]] = {
+    "cross-validation": _cross_validation, "interpolation": _interpolation, "structures": _structures,
+    "solar": _solar, "spectra": _spectra, "fits": _fits, "gradients": _gradients, "closure": _closure,
     "physical": _physical,
 }  # fmt: skip
