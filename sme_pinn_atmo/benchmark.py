@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import __version__
-from .emulator import Emulator
+from .emulator import Emulator, replacing
 
 __all__ = ["dask_rates", "format_rows", "plot", "run"]
 
@@ -68,7 +68,8 @@ def run(model: str = "atlas12", *, batch: int = 10_000) -> dict[str, Any]:
         rows["predict with return_std, one star"] = measure(lambda: emulator.predict(**one, return_std=True))
     rows["kernels, one star"] = measure(lambda: network.log_profiles(x))
     rows["jacobian, one star"] = measure(lambda: emulator.jacobian(**one, fields=fields))
-    rows[f"predict, {batch} stars"] = measure(lambda: emulator.predict(**many), seconds=2.0, batches=5)
+    rows[f"predict, {batch} stars"] = measure(lambda: emulator.predict(**many, on_outside="nan"), seconds=2.0,
+                                               batches=5)
     rows["load"] = measure(lambda: Emulator.load(model))
     rows["import, beyond numpy and astropy.constants"] = _import_time()
     sizes = {n: _per_star(emulator, n) for n in (1, 10, 100, 1000, 10_000, 100_000, 1_000_000)}
@@ -227,9 +228,8 @@ def plot(result: dict[str, Any], path: Path) -> None:
         axis.set(xlabel=label, ylabel="time of a star [µs]")
         axis.grid(alpha=0.3, which="both")
         axis.legend()
-    temporary = path.with_name(f".{path.name}.part")
-    figure.savefig(temporary, dpi=110, format="png")
-    temporary.replace(path)
+    with replacing(path) as (part,):
+        figure.savefig(part, dpi=110, format="png")
 
 
 def _at_depths(emulator: Emulator, one: dict[str, Any], n: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -327,10 +328,40 @@ def _create(
     dtype: np.dtype[Any],
 ) -> None:  # fmt: skip
     """An HDF5 file with room for everything, laid out in one piece each and not yet filled."""
+    part.parent.mkdir(parents=True, exist_ok=True)
+    numbers = n * (len(depths) * len(names) * dtype.itemsize + 8 * len(emulator.domain.labels) + 1)
+    try:
+        # HDF5 dies of a full disk in ways that cannot be caught: room is made before it, and kept after it.
+        part.write_bytes(b"")
+        _reserve(part, numbers + 2**20)
+        _lay_out(h5py, part, emulator, n, depths, names, dtype)
+        _reserve(part, part.stat().st_size)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Make a file take `size` bytes of the disk; OSError where there is no such room."""
+    with path.open("r+b") as file:
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+                raise OSError(error.errno, f"{error.strerror}; {size / 1e6:.0f} MB are needed", str(path)) from None
+
+
+def _lay_out(
+    h5py: Any, part: Path, emulator: Emulator, n: int, depths: NDArray[np.float64], names: Sequence[str],
+    dtype: np.dtype[Any],
+) -> None:  # fmt: skip
     from .labels import LABEL_UNITS
 
-    part.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(part, "w") as file:
+
         def make(name: str, shape: tuple[int, ...], kind: Any, unit: str) -> None:
             plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             plist.set_layout(h5py.h5d.CONTIGUOUS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,46 @@ import click
 
 from . import __version__
 
+#: Extra of this package that brings a module.
+_EXTRAS = {"torch": "train", "tomli": "train", "juliacall": "korg", "pyarrow": "parquet", "dask": "dask",
+           "distributed": "dask"}  # fmt: skip
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Commands(click.Group):
+    """Ends every mistake in one sentence and exit code 1; `--traceback` shows where it was found."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort):
+            raise
+        except (ValueError, TypeError, KeyError, OSError, RuntimeError, ImportError) as error:
+            if ctx.params["traceback"]:
+                raise
+            raise click.ClickException(_sentence(error)) from None
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError) and "pip install" not in str(error):
+        module = (error.name or "").partition(".")[0]
+        wanted = f"'sme-pinn-atmo[{_EXTRAS[module]}]'" if module in _EXTRAS else module
+        return f"this needs {module}: pip install {wanted}"
+    if isinstance(error, OSError) and error.strerror:
+        if f"{os.sep}.sme" in str(error.filename):
+            return f"PySME keeps its settings in {error.filename}: {error.strerror}; set HOME to a folder to write in"
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
-def main() -> None:
-    """A physics-informed neural network in place of model-atmosphere grids, for PySME and Korg."""
+@click.option("--traceback", is_flag=True, help="Show where in the code an error was found.")
+def main(traceback: bool) -> None:
+    """A physics-informed neural network in place of model-atmosphere grids, for PySME and Korg.
+
+    Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 not possible or
+    interrupted, 2 a wrong option.
+    """
 
 
 @main.command()
@@ -29,27 +65,24 @@ def train(config: str, out: Path | None, fold: str | None, threads: int | None) 
 
     Example: sme-pinn-atmo train atlas9 --fold 1/10 --out atlas9_heldout.safetensors
     """
-    try:
-        import torch
+    import torch
 
-        from .training.run import ConfigError, read_config, train_model
-    except ModuleNotFoundError as error:
-        raise click.ClickException(f"training needs {error.name}: pip install 'sme-pinn-atmo[train]'") from None
+    from .training.run import read_config, train_model
+
     if threads is not None:
         torch.set_num_threads(threads)
-    part = None
-    if fold is not None:
-        k, _, n = fold.partition("/")
-        if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n) and int(n) > 1):
-            raise click.BadParameter(f"{fold!r} is not K/N with 1 <= K <= N", param_hint="--fold")
-        part = (int(k), int(n))
-    try:
-        settings = read_config(config)
-        path = out or Path(f"{settings['name']}.safetensors")
-        card = train_model(settings, path, fold=part)
-    except (ConfigError, OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+    part = None if fold is None else _fold(fold)
+    settings = read_config(config)
+    path = out or Path(f"{settings['name']}.safetensors")
+    card = train_model(settings, path, fold=part)
     click.echo(f"{path}: {card['training']['steps']} steps in {card['training']['seconds']} s")
+
+
+def _fold(text: str) -> tuple[int, int]:
+    k, _, n = text.partition("/")
+    if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n) and int(n) > 1):
+        raise click.BadParameter(f"{text!r} is not K/N with 1 <= K <= N", param_hint="--fold")
+    return int(k), int(n)
 
 
 @main.command()
@@ -65,10 +98,7 @@ def demo(model: str, folder: Path, seed: int) -> None:
     from . import demo as demonstration
 
     click.echo("A solar window, 6132-6180 A, S/N 200, fitted from 300 K, 0.3 dex and 0.2 dex off ...", err=True)
-    try:
-        result = demonstration.run(model, folder, seed=seed)
-    except (ValueError, ModuleNotFoundError, RuntimeError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+    result = demonstration.run(model, folder, seed=seed)
     click.echo(demonstration.format_result(result))
     click.echo(f"plot: {result.plot}")
 
@@ -92,18 +122,15 @@ def evaluate(model: str, data: Path, family: str | None, heldout: bool, as_json:
     from .grids import read
     from .validation.scores import format_scores, heldout_rows, score
 
-    try:
-        emulator, truth = Emulator.load(model), read(data)
-        rows = np.ones(len(truth), bool)
-        if family is not None:
-            rows &= truth.column("family") == family
-        if heldout:
-            rows &= np.isin(np.arange(len(truth)), heldout_rows(emulator, data.name))
-        if not rows.any():
-            raise click.ClickException(f"no model of {data} is asked for")
-        scores = score(emulator, truth.select(rows))
-    except (ValueError, KeyError) as error:
-        raise click.ClickException(str(error)) from None
+    emulator, truth = Emulator.load(model), read(data)
+    rows = np.ones(len(truth), bool)
+    if family is not None:
+        rows &= truth.column("family") == family
+    if heldout:
+        rows &= np.isin(np.arange(len(truth)), heldout_rows(emulator, data.name))
+    if not rows.any():
+        raise click.ClickException(f"no model of {data} is asked for")
+    scores = score(emulator, truth.select(rows))
     if as_json:
         click.echo(json.dumps(scores, indent=1))
     else:
@@ -124,10 +151,11 @@ def evaluate(model: str, data: Path, family: str | None, heldout: bool, as_json:
 @click.option("--field", "fields", multiple=True, help="Profile to write (of a catalogue); all if left out.")
 @click.option("--std", is_flag=True, help="Also write standard deviations (of a catalogue).")
 @click.option("--double", is_flag=True, help="Write double precision (of a catalogue).")
+@click.option("--json", "as_json", is_flag=True, help="Print counts as JSON (of a catalogue).")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write.")
 def predict(
     labels: Path | None, model: str, kind: str | None, columns: tuple[str, ...], fields: tuple[str, ...], std: bool,
-    double: bool, out: Path, **one: float | None,
+    double: bool, as_json: bool, out: Path, **one: float | None,
 ) -> None:  # fmt: skip
     """Write the atmosphere of one star, or those of a catalogue.
 
@@ -139,27 +167,29 @@ def predict(
     Example: sme-pinn-atmo predict --teff 5777 --logg 4.44 --vturb 1 --out sun.dat
     Example: sme-pinn-atmo predict stars.fits --column m_h=FE_H --out atmospheres.h5
     """
+    import json
+
     from .catalogue import predict_catalogue
     from .emulator import Emulator
     from .structure import PROFILES
 
     given: dict[str, Any] = {k: v for k, v in one.items() if v is not None}
-    try:
-        emulator = Emulator.load(model)
-        if labels is None:
-            click.echo(f"{out}: {_write_star(emulator, given, out, kind)!r}")
-            return
-        if given:
-            raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} is for one star; {labels} has the labels")
-        if (kind or out.suffix) not in ("h5", ".h5", ".hdf5"):
-            raise click.BadParameter(f"{kind or out.suffix!r}: a catalogue goes to .h5", param_hint="--out")
-        named = dict(_pair(c) for c in columns)
-        counts = predict_catalogue(
-            emulator, labels, out, columns=named, fields=fields or tuple(PROFILES)[1:], return_std=std,
-            precision="float64" if double else "float32",
-        )  # fmt: skip
-    except (ValueError, TypeError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+    emulator = Emulator.load(model)
+    if labels is None:
+        click.echo(f"{out}: {_write_star(emulator, given, out, kind)!r}")
+        return
+    if given:
+        raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} is for one star; {labels} has the labels")
+    if (kind or out.suffix) not in ("h5", ".h5", ".hdf5"):
+        raise click.BadParameter(f"{kind or out.suffix!r}: a catalogue goes to .h5", param_hint="--out")
+    named = dict(_pair(c) for c in columns)
+    counts = predict_catalogue(
+        emulator, labels, out, columns=named, fields=fields or tuple(PROFILES)[1:], return_std=std,
+        precision="float64" if double else "float32",
+    )  # fmt: skip
+    if as_json:
+        click.echo(json.dumps({"out": str(out), **counts}, indent=1))
+        return
     click.echo(f"{out}: {counts['stars']} stars, {counts['outside']} of them outside the domain and NaN")
 
 
@@ -176,7 +206,7 @@ def _write_star(emulator: Any, labels: dict[str, Any], out: Path, kind: str | No
 
     suffixes = {".ecsv": "ecsv", ".fits": "fits", ".h5": "h5", ".hdf5": "h5", ".dat": "kurucz", ".mod": "marcs",
                 ".moog": "moog", ".turbospectrum": "turbospectrum"}  # fmt: skip
-    kind = kind or suffixes.get(out.suffix)
+    kind = kind or suffixes.get(out.suffix, "")
     if kind not in suffixes.values():
         raise click.BadParameter(
             f"{kind or out.suffix!r} is none of {', '.join(suffixes)}; --format names another", param_hint="--out"
@@ -189,16 +219,33 @@ def _write_star(emulator: Any, labels: dict[str, Any], out: Path, kind: str | No
     if kind in writers:
         writers[kind](out, atmosphere)
         return atmosphere
-    temporary = out.with_name(f".{out.stem}.part{out.suffix}")
-    try:
-        if kind == "h5":
-            atmosphere.to_table().write(temporary, format="hdf5", path="atmosphere", serialize_meta=True)
-        else:
-            atmosphere.to_table().write(temporary, format="ascii.ecsv" if kind == "ecsv" else kind, overwrite=True)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    _write_table(out, atmosphere.to_table(), kind)
     return atmosphere
+
+
+def _write_table(path: Path, table: Any, kind: str) -> None:
+    """Write an astropy table as "ecsv", "csv", "fits" or "h5"; made in memory, so that no half of it is ever there."""
+    import io
+    import warnings
+
+    from .emulator import write_atomically
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of keywords longer than FITS had them once
+        if kind in ("ecsv", "csv"):
+            text = io.StringIO()
+            table.write(text, format=f"ascii.{kind}")
+            write_atomically(path, text.getvalue().encode())
+            return
+        data = io.BytesIO()
+        if kind == "fits":
+            table.write(data, format="fits")
+        else:
+            import h5py
+
+            with h5py.File(data, "w") as file:
+                table.write(file, format="hdf5", path="atmosphere", serialize_meta=True)
+        write_atomically(path, data.getvalue())
 
 
 def _star_options(command: Any) -> Any:
@@ -240,27 +287,16 @@ def synthesize(
 
     from . import spectra
 
-    formats = {".ecsv": "ascii.ecsv", ".fits": "fits", ".csv": "ascii.csv"}
-    if out.suffix not in formats:
-        raise click.BadParameter(f"{out.suffix!r} is not one of {', '.join(formats)}", param_hint="--out")
+    if out.suffix not in (".ecsv", ".fits", ".csv"):
+        raise click.BadParameter(f"{out.suffix!r} is not one of .ecsv, .fits, .csv", param_hint="--out")
     if not wave[0] + step < wave[1]:
         raise click.BadParameter(f"{wave[0]:g} to {wave[1]:g} is no range", param_hint="--wave")
     grid = np.arange(wave[0], wave[1] + step / 2, step)
-    try:
-        flux = spectra.synthesize(model, grid, spectra.read_lines(lines), **parameters)
-        meta = {"model": model, **parameters}
-        temporary = out.with_name(f".{out.stem}.part{out.suffix}")
-        try:
-            QTable({"wavelength": grid * units.AA, "flux": flux}, meta=meta).write(
-                temporary, format=formats[out.suffix], overwrite=True
-            )
-            temporary.replace(out)
-        finally:
-            temporary.unlink(missing_ok=True)
-        if plot is not None:
-            spectra.plot(plot, grid, {f"PySME on {model}": flux}, _star_text(parameters))
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
-        raise click.ClickException(str(error)) from None
+    flux = spectra.synthesize(model, grid, spectra.read_lines(lines), **parameters)
+    meta = {"model": model, **parameters}
+    _write_table(out, QTable({"wavelength": grid * units.AA, "flux": flux}, meta=meta), out.suffix[1:])
+    if plot is not None:
+        spectra.plot(plot, grid, {f"PySME on {model}": flux}, _star_text(parameters))
     click.echo(f"{out}: {len(grid)} points, deepest {1 - flux.min():.3f}")
 
 
@@ -287,16 +323,13 @@ def fit(
 
     from . import spectra
 
-    try:
-        wave, flux, sigma = spectra.read_spectrum(spectrum, error)
-        result = spectra.fit(
-            model, wave, flux, sigma, spectra.read_lines(lines), free, radial_velocity=velocity, **start
-        )
-        if plot is not None:
-            both = {spectrum.name: flux, f"PySME on {model}": result.fitted}
-            spectra.plot(plot, wave, both, _star_text(result.values))
-    except (ValueError, TypeError, OSError, RuntimeError) as problem:
-        raise click.ClickException(str(problem)) from None
+    wave, flux, sigma = spectra.read_spectrum(spectrum, error)
+    result = spectra.fit(
+        model, wave, flux, sigma, spectra.read_lines(lines), free, radial_velocity=velocity, **start
+    )
+    if plot is not None:
+        both = {spectrum.name: flux, f"PySME on {model}": result.fitted}
+        spectra.plot(plot, wave, both, _star_text(result.values))
     if as_json:
         shown = ("values", "errors", "vrad", "reduced_chi2", "evaluations")
         click.echo(json.dumps({name: getattr(result, name) for name in shown}, indent=1))
@@ -334,11 +367,8 @@ def export_grid(
 
     if path.suffix != ".npz":
         raise click.BadParameter(f"{path.suffix!r}: PySME reads such grids from .npz", param_hint="PATH")
-    try:
-        nodes, left_out = grid_of_nodes(model, {"teff": teff, "logg": logg, "m_h": m_h}, alpha_m=alpha_m, vturb=vturb)
-        write_pysme_grid(path, nodes, solar_scale=str(nodes.extra["solar_scale"][0]))
-    except (ValueError, TypeError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+    nodes, left_out = grid_of_nodes(model, {"teff": teff, "logg": logg, "m_h": m_h}, alpha_m=alpha_m, vturb=vturb)
+    write_pysme_grid(path, nodes, solar_scale=str(nodes.extra["solar_scale"][0]))
     click.echo(f"{path}: {len(nodes)} nodes, {left_out} outside the domain left out")
 
 
@@ -367,12 +397,9 @@ def solar(
     from .validation import solar as sun
     from .validation.solar_tables import format_lines, format_rows, format_sensitivity
 
-    try:
-        result = sun.run(
-            out, model=model, windows=windows or sun.WINDOWS, code=code, atlas_path=atlas, lines_path=lines
-        )
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+    result = sun.run(
+        out, model=model, windows=windows or sun.WINDOWS, code=code, atlas_path=atlas, lines_path=lines
+    )
     for text in (format_rows(result.rows), format_lines(result.lines), format_sensitivity(result.sensitivity)):
         click.echo(f"{text}\n")
     click.echo(f"all tables: {result.text}\nnumbers: {result.table}\nplot: {result.plot}")
@@ -394,15 +421,12 @@ def structures(model: str, data: Path, heldout: bool, out: Path) -> None:
     from .validation.scores import heldout_rows
     from .validation.structures import plot_errors
 
-    try:
-        emulator, truth = Emulator.load(model), read(data)
-        if heldout:
-            truth = truth.select(heldout_rows(emulator, data.name))
-        if not len(truth):
-            raise click.ClickException(f"the card of {emulator.name} records no held-out rows of {data.name}")
-        plot_errors(emulator, truth, out)
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+    emulator, truth = Emulator.load(model), read(data)
+    if heldout:
+        truth = truth.select(heldout_rows(emulator, data.name))
+    if not len(truth):
+        raise click.ClickException(f"the card of {emulator.name} records no held-out rows of {data.name}")
+    plot_errors(emulator, truth, out)
     click.echo(f"plot: {out}")
 
 
@@ -426,20 +450,17 @@ def folds(models: tuple[str, ...], data: Path, into: str | None, plot: Path | No
     from .validation.scores import format_scores, heldout_rows, score_folds
     from .validation.structures import plot_calibration
 
-    try:
-        loaded, truth = [Emulator.load(m) for m in models], read(data)
-        scores = score_folds(loaded, truth, data.name)
-        parts = [heldout_errors(e, truth.select(heldout_rows(e, data.name))) for e in loaded]
-        errors = fit_error_model(parts, loaded[0].domain.labels)
-        shares = calibration(errors, parts)
-        if plot is not None:
-            plot_calibration(shares, plot)
-        if into is not None:
-            runs = [e.card["training"]["command"] + f" ({e.card['training']['steps']} steps)" for e in loaded]
-            entry = {"file": data.name, "runs": runs, "figures": scores, "calibration": shares}
-            update_card(into, {"cross_validation": entry}, errors)
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+    loaded, truth = [Emulator.load(m) for m in models], read(data)
+    scores = score_folds(loaded, truth, data.name)
+    parts = [heldout_errors(e, truth.select(heldout_rows(e, data.name))) for e in loaded]
+    errors = fit_error_model(parts, loaded[0].domain.labels)
+    shares = calibration(errors, parts)
+    if plot is not None:
+        plot_calibration(shares, plot)
+    if into is not None:
+        runs = [e.card["training"]["command"] + f" ({e.card['training']['steps']} steps)" for e in loaded]
+        entry = {"file": data.name, "runs": runs, "figures": scores, "calibration": shares}
+        update_card(into, {"cross_validation": entry}, errors)
     click.echo(format_scores(scores))
     click.echo("share of errors within so many standard deviations")
     for name, row in shares.items():
@@ -456,10 +477,7 @@ def interpolation(model: str) -> None:
     from .validation import interpolation as comparison
     from .validation.scores import format_scores
 
-    try:
-        result = comparison.run(model)
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+    result = comparison.run(model)
     click.echo(f"{result.nodes} nodes; median/p95 error in per cent")
     click.echo(f"PINN, {1e3 * result.pinn_seconds:.3f} ms an atmosphere\n{format_scores(result.pinn)}")
     click.echo(
@@ -480,10 +498,7 @@ def physical(model: str, stars: int, seed: int) -> None:
     from .emulator import Emulator
     from .validation.physical import CHECKS, violations
 
-    try:
-        counts, bad = violations(Emulator.load(model), stars, seed)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
+    counts, bad = violations(Emulator.load(model), stars, seed)
     for name, count in counts.items():
         click.echo(f"{count:7d} of {stars}: {CHECKS[name]}")
     if len(bad):
@@ -507,14 +522,11 @@ def gradients(model: str, data: Path, plot: Path | None) -> None:
     from .validation import gradients as check
     from .validation.scores import heldout_rows
 
-    try:
-        emulator, truth = Emulator.load(model), read(data)
-        result = check.compare_families(emulator, truth, heldout_rows(emulator, data.name))
-        if plot is not None:
-            check.plot(result, plot)
-        jumps = check.continuity(emulator)
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+    emulator, truth = Emulator.load(model), read(data)
+    result = check.compare_families(emulator, truth, heldout_rows(emulator, data.name))
+    if plot is not None:
+        check.plot(result, plot)
+    jumps = check.continuity(emulator)
     click.echo("error in per cent, median / 95th percentile")
     click.echo(check.format_rows(result))
     click.echo("\n".join(f"{name}: {value:.4g}" for name, value in jumps.items()))
@@ -536,17 +548,14 @@ def closure(model: str, heldout: bool) -> None:
     from .validation.scores import heldout_rows
     from .validation.spectrum import data_file
 
-    try:
-        emulator = Emulator.load(model)
-        path = data_file("atlas9.npz", "ATLAS9 grids, kurucz.harvard.edu/grids")
-        table = data_file("rosseland_odfnew/kapp00.ros", "mkk-atlas9, github.com/callendeprieto/mkk-atlas9")
-        truth = read(path)
-        rows = heldout_rows(emulator, path.name) if heldout else np.flatnonzero(truth.column("family") == "ODFNEW")
-        if not len(rows):
-            raise click.ClickException(f"the card of {emulator.name} records no held-out rows of {path.name}")
-        result = check.closure(emulator, truth.select(rows), table.parent)
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+    emulator = Emulator.load(model)
+    path = data_file("atlas9.npz", "ATLAS9 grids, kurucz.harvard.edu/grids")
+    table = data_file("rosseland_odfnew/kapp00.ros", "mkk-atlas9, github.com/callendeprieto/mkk-atlas9")
+    truth = read(path)
+    rows = heldout_rows(emulator, path.name) if heldout else np.flatnonzero(truth.column("family") == "ODFNEW")
+    if not len(rows):
+        raise click.ClickException(f"the card of {emulator.name} records no held-out rows of {path.name}")
+    result = check.closure(emulator, truth.select(rows), table.parent)
     click.echo(check.format_rows(result))
 
 
@@ -562,17 +571,9 @@ def ablation(config: str, fold: str, seconds: float, out: Path) -> None:
 
     Needs torch and SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate ablation --out ablation_report
     """
-    k, _, n = fold.partition("/")
-    if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n) and int(n) > 1):
-        raise click.BadParameter(f"{fold!r} is not K/N with 1 <= K <= N", param_hint="--fold")
-    try:
-        from .validation import ablation as comparison
+    from .validation import ablation as comparison
 
-        result = comparison.ablation(out, config=config, fold=(int(k), int(n)), seconds=seconds)
-    except ModuleNotFoundError as error:
-        raise click.ClickException(f"training needs {error.name}: pip install 'sme-pinn-atmo[train]'") from None
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+    result = comparison.ablation(out, config=config, fold=_fold(fold), seconds=seconds)
     click.echo(comparison.format_summary(result))
     click.echo(f"table: {out / 'ablation.md'}\nplot: {out / 'ablation.png'}")
 
@@ -594,10 +595,7 @@ def fits(models: tuple[str, ...], out: Path, parts: tuple[str, ...], snr: tuple[
     """
     from .validation import fits as comparison
 
-    try:
-        table = comparison.main(models, out, parts=parts or comparison.PARTS, snr=snr, stars=stars)
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+    table = comparison.main(models, out, parts=parts or comparison.PARTS, snr=snr, stars=stars)
     click.echo(table.read_text(encoding="utf-8"))
 
 
@@ -616,30 +614,27 @@ def spectra(models: tuple[str, ...], out: Path, nodes: int | None, processes: in
     """
     from .validation import spectra as comparison
 
-    try:
-        table = comparison.run(models, out, nodes=nodes, processes=processes)
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+    table = comparison.run(models, out, nodes=nodes, processes=processes)
     click.echo(table.read_text(encoding="utf-8"))
 
 
 @validate.command("all")
 @click.option("--model", default="atlas12", show_default=True, help="Model to validate.")
 @click.option("--part", "parts", multiple=True, help="Part of the report; all if left out.")
+@click.option("--heldout", multiple=True,
+              help="A model whose card records held-out rows (see train --fold); may be given again.")  # fmt: skip
+@click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Processes to use.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="validation_report",
               show_default=True, help="Folder for the page and its parts; finished ones are kept.")  # fmt: skip
-def everything(model: str, parts: tuple[str, ...], out: Path) -> None:
+def everything(model: str, parts: tuple[str, ...], heldout: tuple[str, ...], processes: int, out: Path) -> None:
     """The report: every part in one HTML page that opens from disk, with the numbers beside it as JSON.
 
-    Parts that need SME_PINN_ATMO_DATA say so in the page where it is missing.
-    Example: sme-pinn-atmo validate all --out validation_report
+    Parts that need SME_PINN_ATMO_DATA or --heldout say so in the page where that is missing. Interrupted, it goes on
+    where it was. Example: sme-pinn-atmo validate all --heldout atlas9_fold1.safetensors --out validation_report
     """
     from .validation import report
 
-    try:
-        index = report.build(out, model, parts or None)
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+    index = report.build(out, model, parts or None, heldout, processes=processes)
     click.echo(f"page: {index}")
 
 
@@ -657,13 +652,10 @@ def export_julia(model: str, path: Path, golden: Path | None) -> None:
     from .julia_export import export_julia as export
     from .julia_export import write_golden
 
-    try:
-        emulator = Emulator.load(model)
-        export(emulator, path)
-        if golden is not None:
-            write_golden(emulator, golden)
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+    emulator = Emulator.load(model)
+    export(emulator, path)
+    if golden is not None:
+        write_golden(emulator, golden)
 
 
 @main.command()
@@ -681,16 +673,11 @@ def benchmark(model: str, path: Path | None, plot: Path | None, dask: bool) -> N
     from . import benchmark as speed
     from .emulator import write_atomically
 
-    try:
-        result = speed.run(model)
-        if dask:
-            result["dask: stars per second by worker processes"] = speed.dask_rates(model)
-        if plot is not None:
-            speed.plot(result, plot)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
-    except ModuleNotFoundError as error:
-        raise click.ClickException(f"--dask needs {error.name}: pip install 'dask[array]' distributed") from None
+    result = speed.run(model)
+    if dask:
+        result["dask: stars per second by worker processes"] = speed.dask_rates(model)
+    if plot is not None:
+        speed.plot(result, plot)
     click.echo(speed.format_rows(result))
     for n, rate in result.get("dask: stars per second by worker processes", {}).items():
         click.echo(f"dask, {n} processes: {rate:.0f} stars a second")
@@ -719,32 +706,17 @@ def models(as_json: bool) -> None:
 
 
 @main.command()
-def doctor() -> None:
-    """Versions, models, and what of PySME, torch, juliacall is usable and how to get the rest.
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(as_json: bool) -> None:
+    """Versions, models, and what of PySME, torch, juliacall, Julia and Korg is usable and how to get the rest.
 
-    Example: sme-pinn-atmo doctor
+    Exit code 1 where a model or PySME cannot be used. Example: sme-pinn-atmo doctor
     """
-    import importlib.metadata
-    import platform
+    import json
 
-    from .emulator import Emulator
-    from .emulator import models as known
+    from .doctor import examine, format_result
 
-    click.echo(f"sme_pinn_atmo {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    for name, path in known().items():
-        try:
-            Emulator.load(path).predict(teff=6000, logg=4.0)
-            click.echo(f"model {name}: works")
-        except ValueError as error:
-            click.echo(f"model {name}: {error}")
-    for package, purpose, remedy in (
-        ("numpy", "everything", "pip install numpy"),
-        ("pysme-astro", "PinnAtmosphereGrid, demo, validate", "pip install 'pysme-astro>=1.1,<1.3'"),
-        ("torch", "train", "pip install 'sme-pinn-atmo[train]'"),
-        ("juliacall", "sme_pinn_atmo.korg", "pip install 'sme-pinn-atmo[korg]'"),
-    ):
-        try:
-            version = importlib.metadata.version(package)
-            click.echo(f"{package} {version}: there ({purpose})")
-        except importlib.metadata.PackageNotFoundError:
-            click.echo(f"{package}: not installed; needed for {purpose}: {remedy}")
+    result = examine()
+    click.echo(json.dumps(result, indent=1) if as_json else format_result(result))
+    if not result["ok"]:
+        raise click.exceptions.Exit(1)

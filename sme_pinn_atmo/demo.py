@@ -96,7 +96,7 @@ def _plot(
 ) -> None:
     from matplotlib.figure import Figure
 
-    from .emulator import Emulator
+    from .emulator import Emulator, replacing
 
     atm = Emulator.load(model).predict(teff=fit["teff"], logg=fit["logg"], m_h=fit["monh"], vturb=1.0)
     figure = Figure(figsize=(9, 8), layout="constrained")
@@ -120,6 +120,5 @@ def _plot(
         if j:
             axis.set_yscale("log")
         axis.grid(alpha=0.3)
-    temporary = path.with_name(f".{path.name}.part")
-    figure.savefig(temporary, dpi=150, format="png")
-    temporary.replace(path)
+    with replacing(path) as (part,):
+        figure.savefig(part, dpi=150, format="png")

@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -181,14 +182,12 @@ class Emulator:
             raise ValueError(f"{self.name} was stored without an error model: return_std needs one")
         x = self.domain.resolve(labels, on_outside)
         tau = self._depths(tau_ross)
-        if device is not None:
-            profiles = self._on_device(x, tau, device)
-        else:
-            with np.errstate(invalid="ignore"):
-                profiles = self.network.log_profiles(x, tau)
+        with np.errstate(invalid="ignore", over="ignore"):
+            profiles = self.network.log_profiles(x, tau) if device is None else self._on_device(x, tau, device)
+            np.exp(profiles, out=profiles)
         if on_outside != "nan":
             self._check_physical(x, profiles)
-        atmosphere = self._atmosphere(x, np.exp(profiles, out=profiles), tau)
+        atmosphere = self._atmosphere(x, profiles, tau)
         return (atmosphere, self._std(x, atmosphere, tau)) if return_std else atmosphere
 
     def jacobian(
@@ -463,12 +462,25 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def _write_all(files: Mapping[Path, bytes]) -> None:
     """`write_atomically` of files that belong together: none is renamed before all are written."""
-    temporary = {path: path.with_name(f".{path.name}.part") for path in files}
+    with replacing(*files) as parts:
+        for part, data in zip(parts, files.values(), strict=True):
+            part.write_bytes(data)
+
+
+@contextmanager
+def replacing(*paths: Path) -> Iterator[list[Path]]:
+    """Paths beside `paths` to write to, renamed to them at the end of the block, or deleted where it fails.
+
+    Raises OSError that names the first of `paths`, for a disk that is full or a folder that cannot be written.
+    """
+    parts = [path.with_name(f".{path.name}.part") for path in paths]
     try:
-        for path, data in files.items():
-            temporary[path].write_bytes(data)
-        for path in files:
-            temporary[path].replace(path)
+        yield parts
+        for part, path in zip(parts, paths, strict=True):
+            part.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(paths[0])) from error
     finally:
-        for part in temporary.values():
-            part.unlink(missing_ok=True)
+        for part in parts:
+            with suppress(OSError):
+                part.unlink()

@@ -174,10 +174,9 @@ class Domain:
     def from_dict(cls, d: Mapping[str, Any]) -> Domain:
         """The inverse of `to_dict`."""
         kiel = d.get("kiel") or {"teff": (), "logg_min": (), "logg_max": ()}
-        return cls(
-            tuple(d["labels"]), tuple(d["lower"]), tuple(d["upper"]), dict(d["defaults"]),
-            tuple(kiel["teff"]), tuple(kiel["logg_min"]), tuple(kiel["logg_max"]),
-        )  # fmt: skip
+        numbers = (d["lower"], d["upper"], kiel["teff"], kiel["logg_min"], kiel["logg_max"])
+        lower, upper, *strip = (tuple(map(float, values)) for values in numbers)
+        return cls(tuple(d["labels"]), lower, upper, {k: float(v) for k, v in d["defaults"].items()}, *strip)
 
     @classmethod
     def from_training(cls, x: NDArray[np.float64], labels: Sequence[str], defaults: Mapping[str, float]) -> Domain:

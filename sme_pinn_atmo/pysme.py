@@ -136,7 +136,8 @@ class PinnAtmosphereGrid(AtmosphereGrid):
         return super().__reduce__()
 
     def __deepcopy__(self, memo: Any) -> PinnAtmosphereGrid:
-        return self.copy()
+        copied: PinnAtmosphereGrid = self.copy()
+        return copied
 
     # ------------------------------------------------------------------ what it does
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .composition import ALPHA_ELEMENTS
+from .emulator import replacing
 
 __all__ = ["FREE", "FitResult", "fit", "quiet_pysme", "read_lines", "read_spectrum", "star", "synthesize"]
 
@@ -226,6 +227,5 @@ def plot(path: Path, wave: Array, spectra: Mapping[str, Array], title: str) -> N
         axes[1].plot(wave, 100 * (spectra[names[0]] - spectra[names[1]]), color="0.4", lw=0.6)
         axes[1].set_ylabel("residual [%]")
     axes[-1].set_xlabel("wavelength in air [Å]")
-    temporary = path.with_name(f".{path.name}.part")
-    figure.savefig(temporary, dpi=130, format="png")
-    temporary.replace(path)
+    with replacing(path) as (part,):
+        figure.savefig(part, dpi=130, format="png")

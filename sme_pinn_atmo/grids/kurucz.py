@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def read_kurucz(path: str | Path) -> Structures:
 
 def _models(path: Path, lines: list[str]) -> Iterator[dict[str, Any]]:
     starts = [i for i, line in enumerate(lines) if _START.match(line)]
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+    for start, end in pairwise([*starts, len(lines)]):
         match = _START.match(lines[start])
         assert match is not None
         try:

@@ -81,6 +81,8 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
                 if dtype.hasobject:
                     raise ValueError(f"{name!r} holds Python objects")
                 flat = np.frombuffer(data, dtype, math.prod(shape), head.tell())
+                if dtype.kind == "U" and (flat.view(np.dtype("u4").newbyteorder(dtype.byteorder)) > 0x10FFFF).any():
+                    raise ValueError(f"{name!r} holds characters that are none")
                 arrays[name] = flat.reshape(shape, order="F" if fortran else "C")
     except FileNotFoundError:
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..composition import SOLAR_SCALES, mean_atomic_mass
-from ..emulator import Emulator
+from ..emulator import Emulator, write_atomically
 from ..physics import BOLTZMANN
 from .npz import load_arrays
 from .structures import COLUMNS, GridFileError, Structures
@@ -43,8 +44,10 @@ def read_pysme_grid(path: str | Path) -> Structures:
         raise
     except Exception as error:  # PySME and scipy raise many kinds for a damaged file
         raise GridFileError(f"{path} is not an atmosphere grid of PySME: {error}") from None
+    n, depth = len(labels["teff"]), f["rhox"].shape[-1]
+    if depth < 2 or any(v.shape != (n, depth) for v in f.values()) or any(v.shape != (n,) for v in labels.values()):
+        raise GridFileError(f"{path} has profiles or labels that do not fit each other")
     pressure = (f["xna"] + f["xne"]) * BOLTZMANN * f["temp"]
-    n = len(pressure)
     kappa, acceleration = np.empty_like(pressure), np.empty_like(pressure)
     for i in range(n):
         kappa[i] = np.gradient(f["tau"][i], f["rhox"][i])
@@ -88,12 +91,9 @@ def write_pysme_grid(path: str | Path, structures: Structures, *, solar_scale: s
     grid["abund"] = [Abund(pattern=solar, monh=m, type="H=12")("sme", raw=True) for m in label["m_h"]]
     path = Path(path)
     grid.source = path.name
-    temporary = path.with_name(f".{path.stem}.part.npz")
-    try:
-        grid.save(str(temporary))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    data = io.BytesIO()
+    grid.save(data)
+    write_atomically(path, data.getvalue())
 
 
 def grid_of_nodes(

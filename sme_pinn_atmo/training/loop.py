@@ -193,5 +193,5 @@ def _schedule(step: int, t: Mapping[str, Any]) -> float:
     """Linear warm-up, then a cosine to zero."""
     warm = t.get("warm_up", 200)
     if step < warm:
-        return (step + 1) / warm
+        return float((step + 1) / warm)
     return 0.5 * (1 + float(np.cos(np.pi * (step - warm) / max(t["steps"] - warm, 1)))) + 1e-4

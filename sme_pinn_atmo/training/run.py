@@ -53,7 +53,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """
     file = configs().get(str(path)) or Path(path)
     try:
-        config = tomllib.loads(file.read_text(encoding="utf-8"))
+        config: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"no configuration {str(path)!r}; packaged ones: {', '.join(configs())}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .. import physics
-from ..emulator import write_atomically
+from ..emulator import replacing, write_atomically
 from ..grids import Structures, read
 from ..network import HydrostaticNetwork
 from ..training.data import COLUMNS, TrainingSet, data_path, network_fields
@@ -196,9 +196,8 @@ def plot(predicted: Mapping[str, NDArray[np.float64]], truth: Structures, path: 
     top[0].set_ylabel(r"$dP/d\tau$ [dyn cm$^{-2}$]")
     distribution.set(xscale="log", xlabel="hydrostatic residual |(dP/dm + a)/g − 1|", ylabel="layers")
     distribution.legend(fontsize=9)
-    temporary = path.with_name(f".{path.name}.part")
-    figure.savefig(temporary, dpi=110, format="png")
-    temporary.replace(path)
+    with replacing(path) as (part,):
+        figure.savefig(part, dpi=110, format="png")
 
 
 def _one(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..emulator import Emulator
+from ..emulator import Emulator, replacing
 from ..grids import COLUMNS, Structures
 from ..runtime import FIELDS
 
@@ -165,9 +165,8 @@ def plot(result: Mapping[str, Mapping[str, Any]], path: Path) -> None:
         axis.grid(alpha=0.3, axis="y")
     axes[0].set_ylabel("error [%]")
     axes[0].legend(title="median; dots: p95", fontsize=8)
-    temporary = path.with_name(f".{path.name}.part")
-    figure.savefig(temporary, dpi=110, format="png")
-    temporary.replace(path)
+    with replacing(path) as (part,):
+        figure.savefig(part, dpi=110, format="png")
 
 
 def format_rows(result: Mapping[str, Mapping[str, Any]]) -> str:

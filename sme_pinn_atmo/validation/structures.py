@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import physics
-from ..emulator import Emulator
+from ..emulator import Emulator, replacing
 from ..grids import COLUMNS, Structures
 from .scores import TEFF_RANGES, predict_like, relative_errors
 
@@ -124,6 +124,5 @@ def plot_calibration(shares: Mapping[str, Any], path: Path) -> None:
 
 def _save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    figure.savefig(temporary, dpi=110, format="png")
-    temporary.replace(path)
+    with replacing(path) as (part,):
+        figure.savefig(part, dpi=110, format="png")
