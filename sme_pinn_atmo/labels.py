@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,14 +78,19 @@ class Domain:
         j = self.labels.index("logg")
         if not self.kiel_teff:
             return np.full(teff.shape, self.lower[j]), np.full(teff.shape, self.upper[j])
-        return (
-            np.interp(teff, self.kiel_teff, self.kiel_logg_min),
-            np.interp(teff, self.kiel_teff, self.kiel_logg_max),
-        )
+        _, _, knots, low, high = self._arrays
+        return np.interp(teff, knots, low), np.interp(teff, knots, high)
+
+    @cached_property
+    def _arrays(self) -> tuple[NDArray[np.float64], ...]:
+        """Bounds and knots as arrays: to make them of the tuples takes longer than to compare."""
+        rows = (self.lower, self.upper, self.kiel_teff, self.kiel_logg_min, self.kiel_logg_max)
+        return tuple(np.array(r, dtype=float) for r in rows)
 
     def inside(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which stacked labels (..., n_label) lie inside; NaN counts as outside."""
-        ok = np.all((x >= self.lower) & (x <= self.upper), axis=-1)
+        lower, upper = self._arrays[:2]
+        ok = ((x >= lower) & (x <= upper)).all(axis=-1)
         if self.kiel_teff:
             low, high = self.logg_range(x[..., self.labels.index("teff")])
             logg = x[..., self.labels.index("logg")]

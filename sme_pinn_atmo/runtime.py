@@ -28,7 +28,8 @@ Array = NDArray[np.float64]
 FIELDS = ("temperature", "opacity", "radiative_acceleration", "electron_density", "rhox", "gas_pressure",
           "atom_density")  # fmt: skip
 
-_LN10 = np.log(10.0)
+_LN10 = float(np.log(10.0))
+_LN_BOLTZMANN = float(np.log(physics.BOLTZMANN))
 
 #: Stars that go through the network at once: their intermediate arrays stay in the processor's cache.
 _BLOCK = 512
@@ -105,9 +106,14 @@ class Network:
 
     # ------------------------------------------------------------------ forward
 
+    def _features(self, x: Array) -> Array:
+        f = np.empty((*x.shape[:-1], len(self._functions)))
+        for j, (function, _) in enumerate(self._functions):
+            f[..., j] = function(x)
+        return f
+
     def _branch(self, x: Array) -> Array:
-        f = np.stack([function(x) for function, _ in self._functions], axis=-1)
-        h = f @ self._w_in + self._b_in
+        h = self._features(x) @ self._w_in + self._b_in
         for w, b in self._hidden:
             z = h @ w + b
             h = h + z / (1.0 + np.exp(-z))
@@ -125,10 +131,13 @@ class Network:
         dp = (1.0 - a_over_g) * dm  # dP / dln(tau) / g
         ln_m = np.log(dm[..., :1] + dm @ self._integral)
         ln_p = np.log(dp[..., :1] + dp @ self._integral) + ln_g
-        ln_n = ln_p - ln_t - np.log(physics.BOLTZMANN)
-        out = (ln_t, q[..., 1, :], q[..., 2, :] + ln_g, ln_n + np.log(fraction), ln_m, ln_p,
-               ln_n + np.log1p(-fraction))  # fmt: skip
-        return np.stack(out, axis=-2), fraction
+        ln_n = ln_p - ln_t - _LN_BOLTZMANN
+        rows = (ln_t, q[..., 1, :], q[..., 2, :] + ln_g, ln_n + np.log(fraction), ln_m, ln_p,
+                ln_n + np.log1p(-fraction))  # fmt: skip
+        out = np.empty((*ln_t.shape[:-1], len(rows), ln_t.shape[-1]))  # np.stack takes longer than the star's integrals
+        for j, row in enumerate(rows):
+            out[..., j, :] = row
+        return out, fraction
 
     def log_profiles(self, x: Array, tau: Array | None = None) -> Array:
         """Natural logarithms of `FIELDS` for labels x (..., n_label): (..., 7, n_depth).
@@ -159,8 +168,7 @@ class Network:
         few forward passes.
         """
         grad = np.stack([gradient(x) for _, gradient in self._functions], axis=-1)  # (..., n_label, n_feature)
-        f = np.stack([function(x) for function, _ in self._functions], axis=-1)
-        h, dh = f @ self._w_in + self._b_in, grad @ self._w_in
+        h, dh = self._features(x) @ self._w_in + self._b_in, grad @ self._w_in
         for w, b in self._hidden:
             z = h @ w + b
             s = 1.0 / (1.0 + np.exp(-z))

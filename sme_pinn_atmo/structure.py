@@ -27,6 +27,9 @@ PROFILES = {
     "atom_density": "cm-3",
 }
 
+#: Those that it holds.
+_HELD = tuple(PROFILES)[:7]
+
 
 @dataclass(frozen=True)
 class ModelAtmosphere:
@@ -58,10 +61,10 @@ class ModelAtmosphere:
     source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        for f in fields(self)[1:8]:
-            shape = np.shape(getattr(self, f.name))
-            if shape != np.shape(self.temperature):
-                raise ValueError(f"{f.name} has shape {shape}, temperature has {np.shape(self.temperature)}")
+        shape = np.shape(self.temperature)
+        for name in _HELD:
+            if np.shape(getattr(self, name)) != shape:
+                raise ValueError(f"{name} has shape {np.shape(getattr(self, name))}, temperature has {shape}")
 
     @property
     def shape(self) -> tuple[int, ...]:
