@@ -28,6 +28,8 @@ OFF = {
 def test_every_mix_is_fitted(mix: tuple[str, ...]) -> None:
     grid = PinnAtmosphereGrid("atlas12")
     truth = star(grid, vmac=3.0)
+    if "vrad" in mix:  # what is seen at WAVE was emitted at these wavelengths
+        truth.wave = WAVE / (1 + 2.0 / 299792.458)
     flux = np.array(synthesize_spectrum(truth).synth[0])
     sme = star(grid, vmac=3.0)
     for name in set(mix) - {"abund Mg", "vrad"}:
@@ -38,7 +40,6 @@ def test_every_mix_is_fitted(mix: tuple[str, ...]) -> None:
         sme.abund = Abund(monh=0.0, pattern=pattern, type="H=12")
     sme.spec, sme.uncs = flux, np.full(len(WAVE), 0.01)
     if "vrad" in mix:
-        sme.spec = np.interp(WAVE, WAVE * (1 + 2.0 / 299792.458), flux)
         sme.vrad_flag = "whole"
     sme = solve(sme, list(mix))
     np.testing.assert_allclose(sme.synth[0], sme.spec[0], atol=3e-3)
