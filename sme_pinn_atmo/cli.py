@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +17,30 @@ _EXTRAS = {"torch": "train", "tomli": "train", "juliacall": "korg", "pyarrow": "
            "distributed": "dask"}  # fmt: skip
 
 
-class _Commands(click.Group):
-    """Ends every mistake in one sentence and exit code 1; `--traceback` shows where it was found."""
+class _Command(click.Command):
+    """Ends a mistake in one sentence and exit code 1; whatever libraries print goes to standard error."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        ctx.obj = sys.stdout
         try:
-            return super().invoke(ctx)
-        except (click.exceptions.Exit, click.Abort):
+            with contextlib.redirect_stdout(sys.stderr):
+                return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except (ValueError, TypeError, KeyError, OSError, RuntimeError, ImportError) as error:
-            if ctx.params["traceback"]:
+            if ctx.find_root().params["traceback"]:
                 raise
             raise click.ClickException(_sentence(error)) from None
+
+
+class _Commands(click.Group):
+    command_class = _Command
+    group_class = type
+
+
+def _say(text: str) -> None:
+    """A result: to standard output."""
+    click.echo(text, file=click.get_current_context().obj)
 
 
 def _sentence(error: Exception) -> str:
@@ -75,7 +89,7 @@ def train(config: str, out: Path | None, fold: str | None, threads: int | None) 
     settings = read_config(config)
     path = out or Path(f"{settings['name']}.safetensors")
     card = train_model(settings, path, fold=part)
-    click.echo(f"{path}: {card['training']['steps']} steps in {card['training']['seconds']} s")
+    _say(f"{path}: {card['training']['steps']} steps in {card['training']['seconds']} s")
 
 
 def _fold(text: str) -> tuple[int, int]:
@@ -99,8 +113,8 @@ def demo(model: str, folder: Path, seed: int) -> None:
 
     click.echo("A solar window, 6132-6180 A, S/N 200, fitted from 300 K, 0.3 dex and 0.2 dex off ...", err=True)
     result = demonstration.run(model, folder, seed=seed)
-    click.echo(demonstration.format_result(result))
-    click.echo(f"plot: {result.plot}")
+    _say(demonstration.format_result(result))
+    _say(f"plot: {result.plot}")
 
 
 @main.command()
@@ -132,10 +146,10 @@ def evaluate(model: str, data: Path, family: str | None, heldout: bool, as_json:
         raise click.ClickException(f"no model of {data} is asked for")
     scores = score(emulator, truth.select(rows))
     if as_json:
-        click.echo(json.dumps(scores, indent=1))
+        _say(json.dumps(scores, indent=1))
     else:
-        click.echo(f"{int(rows.sum())} models, {scores['outside']} outside the domain; median/p95 error in per cent")
-        click.echo(format_scores(scores))
+        _say(f"{int(rows.sum())} models, {scores['outside']} outside the domain; median/p95 error in per cent")
+        _say(format_scores(scores))
 
 
 @main.command()
@@ -176,7 +190,7 @@ def predict(
     given: dict[str, Any] = {k: v for k, v in one.items() if v is not None}
     emulator = Emulator.load(model)
     if labels is None:
-        click.echo(f"{out}: {_write_star(emulator, given, out, kind)!r}")
+        _say(f"{out}: {_write_star(emulator, given, out, kind)!r}")
         return
     if given:
         raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} is for one star; {labels} has the labels")
@@ -188,9 +202,9 @@ def predict(
         precision="float64" if double else "float32",
     )  # fmt: skip
     if as_json:
-        click.echo(json.dumps({"out": str(out), **counts}, indent=1))
+        _say(json.dumps({"out": str(out), **counts}, indent=1))
         return
-    click.echo(f"{out}: {counts['stars']} stars, {counts['outside']} of them outside the domain and NaN")
+    _say(f"{out}: {counts['stars']} stars, {counts['outside']} of them outside the domain and NaN")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -297,7 +311,7 @@ def synthesize(
     _write_table(out, QTable({"wavelength": grid * units.AA, "flux": flux}, meta=meta), out.suffix[1:])
     if plot is not None:
         spectra.plot(plot, grid, {f"PySME on {model}": flux}, _star_text(parameters))
-    click.echo(f"{out}: {len(grid)} points, deepest {1 - flux.min():.3f}")
+    _say(f"{out}: {len(grid)} points, deepest {1 - flux.min():.3f}")
 
 
 @main.command()
@@ -332,13 +346,13 @@ def fit(
         spectra.plot(plot, wave, both, _star_text(result.values))
     if as_json:
         shown = ("values", "errors", "vrad", "reduced_chi2", "evaluations")
-        click.echo(json.dumps({name: getattr(result, name) for name in shown}, indent=1))
+        _say(json.dumps({name: getattr(result, name) for name in shown}, indent=1))
         return
     for name in free:
-        click.echo(f"{name:6} {result.values[name]:10.4g} +- {result.errors[name]:.2g}")
+        _say(f"{name:6} {result.values[name]:10.4g} +- {result.errors[name]:.2g}")
     if velocity:
-        click.echo(f"vrad   {result.vrad:10.4g}")
-    click.echo(f"reduced chi2 {result.reduced_chi2:.3g}, {result.evaluations} iterations")
+        _say(f"vrad   {result.vrad:10.4g}")
+    _say(f"reduced chi2 {result.reduced_chi2:.3g}, {result.evaluations} iterations")
 
 
 def _star_text(values: dict[str, float]) -> str:
@@ -369,7 +383,7 @@ def export_grid(
         raise click.BadParameter(f"{path.suffix!r}: PySME reads such grids from .npz", param_hint="PATH")
     nodes, left_out = grid_of_nodes(model, {"teff": teff, "logg": logg, "m_h": m_h}, alpha_m=alpha_m, vturb=vturb)
     write_pysme_grid(path, nodes, solar_scale=str(nodes.extra["solar_scale"][0]))
-    click.echo(f"{path}: {len(nodes)} nodes, {left_out} outside the domain left out")
+    _say(f"{path}: {len(nodes)} nodes, {left_out} outside the domain left out")
 
 
 @main.group()
@@ -401,8 +415,8 @@ def solar(
         out, model=model, windows=windows or sun.WINDOWS, code=code, atlas_path=atlas, lines_path=lines
     )
     for text in (format_rows(result.rows), format_lines(result.lines), format_sensitivity(result.sensitivity)):
-        click.echo(f"{text}\n")
-    click.echo(f"all tables: {result.text}\nnumbers: {result.table}\nplot: {result.plot}")
+        _say(f"{text}\n")
+    _say(f"all tables: {result.text}\nnumbers: {result.table}\nplot: {result.plot}")
 
 
 @validate.command()
@@ -427,7 +441,7 @@ def structures(model: str, data: Path, heldout: bool, out: Path) -> None:
     if not len(truth):
         raise click.ClickException(f"the card of {emulator.name} records no held-out rows of {data.name}")
     plot_errors(emulator, truth, out)
-    click.echo(f"plot: {out}")
+    _say(f"plot: {out}")
 
 
 @validate.command()
@@ -461,10 +475,10 @@ def folds(models: tuple[str, ...], data: Path, into: str | None, plot: Path | No
         runs = [e.card["training"]["command"] + f" ({e.card['training']['steps']} steps)" for e in loaded]
         entry = {"file": data.name, "runs": runs, "figures": scores, "calibration": shares}
         update_card(into, {"cross_validation": entry}, errors)
-    click.echo(format_scores(scores))
-    click.echo("share of errors within so many standard deviations")
+    _say(format_scores(scores))
+    _say("share of errors within so many standard deviations")
     for name, row in shares.items():
-        click.echo(f"{name:>24} " + " ".join(f"{v:6.3f}" for v in row[3::4]))
+        _say(f"{name:>24} " + " ".join(f"{v:6.3f}" for v in row[3::4]))
 
 
 @validate.command()
@@ -478,9 +492,9 @@ def interpolation(model: str) -> None:
     from .validation.scores import format_scores
 
     result = comparison.run(model)
-    click.echo(f"{result.nodes} nodes; median/p95 error in per cent")
-    click.echo(f"PINN, {1e3 * result.pinn_seconds:.3f} ms an atmosphere\n{format_scores(result.pinn)}")
-    click.echo(
+    _say(f"{result.nodes} nodes; median/p95 error in per cent")
+    _say(f"PINN, {1e3 * result.pinn_seconds:.3f} ms an atmosphere\n{format_scores(result.pinn)}")
+    _say(
         f"PySME interpolation, {1e3 * result.pysme_seconds:.1f} ms an atmosphere, {result.failed} failed\n"
         f"{format_scores(result.pysme)}"
     )
@@ -500,7 +514,7 @@ def physical(model: str, stars: int, seed: int) -> None:
 
     counts, bad = violations(Emulator.load(model), stars, seed)
     for name, count in counts.items():
-        click.echo(f"{count:7d} of {stars}: {CHECKS[name]}")
+        _say(f"{count:7d} of {stars}: {CHECKS[name]}")
     if len(bad):
         raise click.exceptions.Exit(1)
 
@@ -527,9 +541,9 @@ def gradients(model: str, data: Path, plot: Path | None) -> None:
     if plot is not None:
         check.plot(result, plot)
     jumps = check.continuity(emulator)
-    click.echo("error in per cent, median / 95th percentile")
-    click.echo(check.format_rows(result))
-    click.echo("\n".join(f"{name}: {value:.4g}" for name, value in jumps.items()))
+    _say("error in per cent, median / 95th percentile")
+    _say(check.format_rows(result))
+    _say("\n".join(f"{name}: {value:.4g}" for name, value in jumps.items()))
 
 
 @validate.command()
@@ -556,7 +570,7 @@ def closure(model: str, heldout: bool) -> None:
     if not len(rows):
         raise click.ClickException(f"the card of {emulator.name} records no held-out rows of {path.name}")
     result = check.closure(emulator, truth.select(rows), table.parent)
-    click.echo(check.format_rows(result))
+    _say(check.format_rows(result))
 
 
 @validate.command()
@@ -574,8 +588,8 @@ def ablation(config: str, fold: str, seconds: float, out: Path) -> None:
     from .validation import ablation as comparison
 
     result = comparison.ablation(out, config=config, fold=_fold(fold), seconds=seconds)
-    click.echo(comparison.format_summary(result))
-    click.echo(f"table: {out / 'ablation.md'}\nplot: {out / 'ablation.png'}")
+    _say(comparison.format_summary(result))
+    _say(f"table: {out / 'ablation.md'}\nplot: {out / 'ablation.png'}")
 
 
 @validate.command()
@@ -596,7 +610,7 @@ def fits(models: tuple[str, ...], out: Path, parts: tuple[str, ...], snr: tuple[
     from .validation import fits as comparison
 
     table = comparison.main(models, out, parts=parts or comparison.PARTS, snr=snr, stars=stars)
-    click.echo(table.read_text(encoding="utf-8"))
+    _say(table.read_text(encoding="utf-8"))
 
 
 @validate.command()
@@ -615,7 +629,7 @@ def spectra(models: tuple[str, ...], out: Path, nodes: int | None, processes: in
     from .validation import spectra as comparison
 
     table = comparison.run(models, out, nodes=nodes, processes=processes)
-    click.echo(table.read_text(encoding="utf-8"))
+    _say(table.read_text(encoding="utf-8"))
 
 
 @validate.command("all")
@@ -635,7 +649,7 @@ def everything(model: str, parts: tuple[str, ...], heldout: tuple[str, ...], pro
     from .validation import report
 
     index = report.build(out, model, parts or None, heldout, processes=processes)
-    click.echo(f"page: {index}")
+    _say(f"page: {index}")
 
 
 @main.command("export-julia")
@@ -678,9 +692,9 @@ def benchmark(model: str, path: Path | None, plot: Path | None, dask: bool) -> N
         result["dask: stars per second by worker processes"] = speed.dask_rates(model)
     if plot is not None:
         speed.plot(result, plot)
-    click.echo(speed.format_rows(result))
+    _say(speed.format_rows(result))
     for n, rate in result.get("dask: stars per second by worker processes", {}).items():
-        click.echo(f"dask, {n} processes: {rate:.0f} stars a second")
+        _say(f"dask, {n} processes: {rate:.0f} stars a second")
     if path is not None:
         write_atomically(path, (json.dumps(result, indent=1) + "\n").encode())
 
@@ -699,10 +713,10 @@ def models(as_json: bool) -> None:
 
     loaded = {name: Emulator.load(path) for name, path in known().items()}
     if as_json:
-        click.echo(json.dumps({name: dict(e.card) for name, e in loaded.items()}, indent=1))
+        _say(json.dumps({name: dict(e.card) for name, e in loaded.items()}, indent=1))
         return
     for emulator in loaded.values():
-        click.echo(f"{emulator!r}\n    {emulator.card.get('description', '')}")
+        _say(f"{emulator!r}\n    {emulator.card.get('description', '')}")
 
 
 @main.command()
@@ -717,6 +731,6 @@ def doctor(as_json: bool) -> None:
     from .doctor import examine, format_result
 
     result = examine()
-    click.echo(json.dumps(result, indent=1) if as_json else format_result(result))
+    _say(json.dumps(result, indent=1) if as_json else format_result(result))
     if not result["ok"]:
         raise click.exceptions.Exit(1)

@@ -101,7 +101,8 @@ def _first_julia() -> str | None:
 
 def _korg() -> str:
     for manifest in _project().glob("Manifest*.toml"):
-        if found := re.search(r"\[\[deps\.Korg\]\][^[]*?version = \"([^\"]+)\"", manifest.read_text(encoding="utf-8")):
+        entry = manifest.read_text(encoding="utf-8").partition("[[deps.Korg]]")[2].partition("[[")[0]
+        if found := re.search(r'^version = "(.+)"', entry, re.MULTILINE):
             return found[1]
     raise RuntimeError(f"not in the Julia project {_project()}; juliacall adds it at the first use of "
                        "sme_pinn_atmo.korg, or in Julia: using Pkg; Pkg.add(\"Korg\")")  # fmt: skip
