@@ -5,15 +5,21 @@ Julia starts at the first call that needs it; juliapkg installs Julia, Korg and 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .emulator import Emulator
+from .julia_export import export_julia
 from .labels import Domain, DomainError
 
 __all__ = ["KorgError", "Spectrum", "atmosphere", "fit_spectrum", "jacobian", "synthesize", "using_pinn"]
@@ -22,6 +28,9 @@ Array = NDArray[np.float64]
 
 #: Labels by the names that Korg and the Julia package give them.
 _JULIA_NAMES = {"teff": "Teff", "logg": "logg", "m_h": "m_H", "alpha_m": "alpha_m", "vturb": "vturb"}
+
+#: The Julia package.
+_BRIDGE = Path(__file__).resolve().parent / "julia_bridge"
 
 
 class KorgError(RuntimeError):
@@ -55,48 +64,38 @@ def atmosphere(*, model: str = "atlas12", **labels: float) -> Any:
     KorgError : Julia or Korg is not usable
     """
     values = _labels(model, labels)
-    return _julia().SMEPinnAtmo.korg_atmosphere(model=model, **_julia_labels(values))
+    return _julia().SMEPinnAtmo.korg_atmosphere(model=_exported(model), **values)
 
 
 def synthesize(
-    *, linelist: Any = None, wavelengths: tuple[float, float] | Sequence[Any], vmic: float | None = None,
-    model: str = "atlas12", abundances: Mapping[str, float] | None = None, options: Mapping[str, Any] | None = None,
-    **labels: float,
+    *, linelist: Any = None, wavelengths: Any, vmic: float | None = None, model: str = "atlas12",
+    abundances: Mapping[str, float] | None = None, options: Mapping[str, Any] | None = None, **labels: float,
 ) -> Spectrum:  # fmt: skip
     """A spectrum of Korg on the PINN's atmosphere.
 
     Parameters
     ----------
     linelist : a Julia line list, the path of a VALD list, or None for Korg's own of the Sun
-    wavelengths : first and last wavelength [A], and a step if wanted, as `Korg.synthesize` takes them
+    wavelengths : (first, last) in vacuum [A], (first, last, step), a list of these, or evenly spaced wavelengths
     vmic : microturbulence of the synthesis [km/s]; by default vturb of the atmosphere
-    abundances : [X/H] of single elements (symbol -> dex) on the model's solar scale
+    abundances : [X/H] of single elements (symbol -> dex); these, m_h and alpha_m are on the model's solar scale
     options : further keywords of `Korg.synthesize`
     labels : as for `atmosphere`
     """
-    values = _labels(model, labels)
-    jl = _julia()
-    result = jl.SMEPinnAtmoPython._synthesize(
-        _linelist(jl, linelist), tuple(wavelengths), {str(k): float(v) for k, v in (abundances or {}).items()},
-        values.get("vturb", 1.0) if vmic is None else vmic, dict(options or {}), model, **_julia_labels(values),
-    )  # fmt: skip
+    result = _synthesis("_synthesize", linelist, wavelengths, vmic, model, abundances, options, labels)
     return Spectrum(np.array(v, dtype=float) for v in result)
 
 
 def jacobian(
-    *, linelist: Any = None, wavelengths: tuple[float, float] | Sequence[Any], vmic: float | None = None,
-    model: str = "atlas12", **labels: float,
+    *, linelist: Any = None, wavelengths: Any, vmic: float | None = None, model: str = "atlas12",
+    abundances: Mapping[str, float] | None = None, options: Mapping[str, Any] | None = None, **labels: float,
 ) -> tuple[Array, Array]:  # fmt: skip
     """Rectified flux (n,) and its derivatives (n, 5) per teff, logg, m_h, alpha_m, vturb, by ForwardDiff.
 
-    The derivatives are those of the whole synthesis: atmosphere and, for m_h and alpha_m, abundances; vmic stays.
+    The derivatives are those of `synthesize` with the same arguments: of the atmosphere, of the abundances for m_h
+    and alpha_m, and of the microturbulence for vturb unless vmic is given.
     """
-    values = _labels(model, labels)
-    jl = _julia()
-    flux, derivative = jl.SMEPinnAtmoPython._jacobian(
-        _linelist(jl, linelist), tuple(wavelengths), values.get("vturb", 1.0) if vmic is None else vmic, model,
-        **_julia_labels(values),
-    )  # fmt: skip
+    flux, derivative = _synthesis("_jacobian", linelist, wavelengths, vmic, model, abundances, options, labels)
     return np.array(flux, dtype=float), np.array(derivative, dtype=float)
 
 
@@ -106,45 +105,96 @@ def fit_spectrum(
 ) -> Any:  # fmt: skip
     """`Korg.Fit.fit_spectrum` on the PINN; returns its result (a Julia NamedTuple).
 
-    Parameters are Korg's own (Teff, logg, M_H, vmic, ...); `options` are its keywords (windows, R, ...).
+    Parameters are Korg's own (Teff, logg, M_H, alpha_H, vmic, ...), with abundances on the model's solar scale as in
+    `synthesize`; `options` are its keywords (R, which Korg requires, windows, ...). vturb, that of the atmospheres
+    [km/s], stays fixed. A start outside the model's domain is refused: Korg would return it as its best fit.
     """
+    guesses, fixed = _numbers("initial_guesses", initial_guesses), _numbers("fixed_params", fixed_params or {})
+    start = {"M_H": 0.0, **guesses, **fixed}
+    for name in ("Teff", "logg"):
+        if name not in start:
+            raise ValueError(f"{name} must be in initial_guesses or in fixed_params")
+    labels = {
+        "teff": start["Teff"], "logg": start["logg"], "m_h": start["M_H"],
+        "alpha_m": start.get("alpha_H", start["M_H"]) - start["M_H"], "vturb": vturb,
+    }  # fmt: skip
+    known = Emulator.load(model).domain.labels
+    _labels(model, {name: value for name, value in labels.items() if name in known})
+    data = [np.asarray(v, dtype=float) for v in (wavelengths, flux, error)]
     jl = _julia()
     return jl.SMEPinnAtmoPython._fit(
-        np.asarray(wavelengths, dtype=float), np.asarray(flux, dtype=float), np.asarray(error, dtype=float),
-        _linelist(jl, linelist), {str(k): float(v) for k, v in initial_guesses.items()},
-        {str(k): float(v) for k, v in (fixed_params or {}).items()}, model, float(vturb), dict(options),
-    )  # fmt: skip
+        *data, _linelist(jl, linelist), guesses, fixed, _exported(model), float(vturb), dict(options)
+    )
 
 
 @contextlib.contextmanager
 def using_pinn(model: str = "atlas12", vturb: float = 1.0) -> Iterator[None]:
-    """While it lasts, Korg's `interpolate_marcs` in this task gives the PINN's atmospheres; undone after errors too."""
+    """While it lasts, Korg's `interpolate_marcs` in this task gives the PINN's atmospheres; undone after errors too.
+
+    `format_A_X`, and with it M_H of `synth` and of fits, uses the model's solar scale meanwhile.
+    """
     Emulator.load(model)
     jl = _julia()
-    before = jl.SMEPinnAtmoPython._switch_on(model, float(vturb))
+    before = jl.SMEPinnAtmoPython._switch_on(_exported(model), float(vturb))
     try:
         yield
     finally:
         jl.SMEPinnAtmoPython._switch_back(before)
 
 
+def _synthesis(
+    function: str, linelist: Any, wavelengths: Any, vmic: float | None, model: str,
+    abundances: Mapping[str, float] | None, options: Mapping[str, Any] | None, labels: Mapping[str, Any],
+) -> Any:  # fmt: skip
+    values = _labels(model, labels)
+    single = _numbers("abundances", abundances or {})
+    if vmic is not None:
+        vmic = _numbers("synthesis", {"vmic": vmic})["vmic"]
+    jl = _julia()
+    call = getattr(jl.SMEPinnAtmoPython, function)
+    given = (_linelist(jl, linelist), _wavelengths(wavelengths), single, vmic, dict(options or {}))
+    return call(*given, _exported(model), **values)
+
+
 def _labels(model: str, labels: Mapping[str, Any]) -> dict[str, float]:
-    """Checked labels of one star, with defaults put in; every label that Julia has a name for."""
+    """Checked labels of one star by Julia's names, with defaults put in."""
     domain: Domain = Emulator.load(model).domain
     x = domain.resolve(dict(labels))
     if x.ndim != 1:
         raise DomainError(f"Korg takes one star at a time, not labels of shape {x.shape[:-1]}")
-    return {name: float(v) for name, v in zip(domain.labels, x, strict=True)}
+    values = {"alpha_m": 0.0, "vturb": 1.0, **dict(zip(domain.labels, x, strict=True))}
+    return {julia: float(values[name]) for name, julia in _JULIA_NAMES.items()}
 
 
-def _julia_labels(values: Mapping[str, float]) -> dict[str, float]:
-    return {_JULIA_NAMES[k]: v for k, v in values.items()}
+def _numbers(what: str, values: Mapping[str, Any]) -> dict[str, float]:
+    numbers = {str(k): float(v) for k, v in values.items()}
+    for name, value in numbers.items():
+        if not np.isfinite(value):
+            raise ValueError(f"{what}: {name} = {value} is not a finite number")
+    return numbers
+
+
+def _wavelengths(wavelengths: Any) -> tuple[Any, ...]:
+    """Python numbers in tuples, which is what Korg's rules for wavelengths are applied to."""
+    w = tuple(wavelengths)
+    return tuple(float(v) if np.ndim(v) == 0 else tuple(map(float, v)) for v in w)
+
+
+@lru_cache(maxsize=64)
+def _exported(model: str) -> str:
+    """What the Julia package loads for `model`: its name if exports come with the package, else one made now."""
+    if (_BRIDGE / "models" / f"{model}.pinn").is_file():
+        return model
+    path = Path(tempfile.mkdtemp(prefix="sme_pinn_atmo-")) / "model.pinn"
+    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
+    export_julia(Emulator.load(model), path)
+    return str(path)
 
 
 def _linelist(jl: Any, linelist: Any) -> Any:
     if linelist is None:
         return jl.Korg.get_VALD_solar_linelist()
-    return jl.Korg.read_linelist(str(linelist)) if isinstance(linelist, str) else linelist
+    return jl.Korg.read_linelist(os.fspath(linelist)) if isinstance(linelist, (str, os.PathLike)) else linelist
 
 
 @lru_cache(maxsize=1)
@@ -159,75 +209,17 @@ def _julia() -> Any:
     except Exception as error:  # juliacall raises many kinds where Julia cannot be started or installed
         raise KorgError(
             f"Julia does not start ({error}). juliacall installs it at its first use, which needs the network; or set "
-            "PYTHON_JULIACALL_EXE and PYTHON_JULIACALL_PROJECT to a Julia >= 1.10 and a project with Korg 1.2, "
-            "ForwardDiff, PythonCall and SMEPinnAtmo"
+            "PYTHON_JULIACALL_EXE and PYTHON_JULIACALL_PROJECT to a Julia >= 1.10 and a project with Korg 1.2 and "
+            "PythonCall"
         ) from None
     try:
-        Main.seval("using Korg, ForwardDiff, SMEPinnAtmo")
-        Main.seval(_GLUE)
+        # A Julia project of the user's own need not know the package: it is found where this module is.
+        Main.seval(f'Base.identify_package("SMEPinnAtmo") === nothing && push!(LOAD_PATH, raw"{_BRIDGE}")')
+        Main.seval("using Korg, SMEPinnAtmo")
+        Main.seval((_BRIDGE / "python" / "adapter.jl").read_text(encoding="utf-8"))
     except Exception as error:
         raise KorgError(
             f"Korg or SMEPinnAtmo does not load in Julia ({error}); in that Julia project: "
-            "using Pkg; Pkg.add([\"Korg\", \"ForwardDiff\"]); Pkg.develop(path=\"julia_bridge\")"
+            'using Pkg; Pkg.add(name="Korg", version="1.2")'
         ) from None
     return Main
-
-
-#: Julia side of the adapter: conversions of what Python passes, then the package's and Korg's own functions.
-_GLUE = """
-module SMEPinnAtmoPython
-    using SMEPinnAtmo, Korg, ForwardDiff
-    using SMEPinnAtmo: load_model
-    using PythonCall: pyconvert, Py
-
-    _plain(x) = x isa Py ? pyconvert(Any, x) : x
-    _dict(d) = Dict{String,Float64}(string(_plain(k)) => Float64(_plain(v)) for (k, v) in pairs(_plain(d)))
-    _keywords(d) = (; (Symbol(_plain(k)) => _plain(v) for (k, v) in pairs(_plain(d)))...)
-    _range(w) = Tuple(Float64(_plain(v)) for v in _plain(w))
-
-    function _abundances(m, m_H, alpha_m, single)
-        solar = collect(Float64, Korg.asplund_2009_solar_abundances)
-        for e in m.elements
-            solar[e.Z] = e.A
-        end
-        Korg.format_A_X(m_H, m_H + alpha_m, single; solar_abundances=solar,
-                        alpha_elements=[e.Z for e in m.elements if e.alpha])
-    end
-
-    function _synthesize(linelist, wavelengths, single, vmic, options, model; Teff, logg, m_H, alpha_m, vturb)
-        m = load_model(model)
-        A_X = _abundances(m, m_H, alpha_m, _dict(single))
-        atm = korg_atmosphere(; Teff, logg, m_H, alpha_m, vturb, A_X, model=m)
-        s = Korg.synthesize(atm, linelist, A_X, _range(wavelengths); vmic, _keywords(options)...)
-        s.wavelengths, s.flux, s.cntm
-    end
-
-    function _jacobian(linelist, wavelengths, vmic, model; Teff, logg, m_H, alpha_m, vturb)
-        m = load_model(model)
-        single = Dict{String,Float64}()
-        function flux(x)
-            A_X = _abundances(m, x[3], x[4], single)
-            atm = korg_atmosphere(; Teff=x[1], logg=x[2], m_H=x[3], alpha_m=x[4], vturb=x[5], A_X, model=m)
-            s = Korg.synthesize(atm, linelist, A_X, _range(wavelengths); vmic)
-            s.flux ./ s.cntm
-        end
-        x = Float64[Teff, logg, m_H, alpha_m, vturb]
-        flux(x), ForwardDiff.jacobian(flux, x)
-    end
-
-    function _fit(wavelengths, flux, error, linelist, guesses, fixed, model, vturb, options)
-        with_pinn(; model, vturb) do
-            Korg.Fit.fit_spectrum(pyconvert(Vector{Float64}, wavelengths), pyconvert(Vector{Float64}, flux),
-                                  pyconvert(Vector{Float64}, error), linelist, _dict(guesses), _dict(fixed);
-                                  _keywords(options)...)
-        end
-    end
-
-    function _switch_on(model, vturb)
-        before = get(task_local_storage(), :sme_pinn_atmo_model, nothing)
-        task_local_storage(:sme_pinn_atmo_model, (load_model(model), vturb))
-        before
-    end
-    _switch_back(before) = (task_local_storage(:sme_pinn_atmo_model, before); nothing)
-end
-"""

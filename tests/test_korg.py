@@ -17,6 +17,7 @@ from sme_pinn_atmo import DomainError, korg
 from sme_pinn_atmo.cli import main
 from sme_pinn_atmo.emulator import Emulator
 
+BRIDGE = Path(korg.__file__).parent / "julia_bridge"
 JULIA_LABELS = {"Teff", "logg", "m_H", "alpha_m", "vturb"}
 
 
@@ -37,16 +38,31 @@ class StandIn:
         self._record("atmosphere", model, labels)
         return "PlanarAtmosphere"
 
-    def _synthesize(self, linelist: Any, wavelengths: tuple, single: dict, vmic: float, options: dict, model: str,
-                    **labels: float) -> tuple:  # fmt: skip
+    def _given(self, linelist: Any, wavelengths: Any, single: Any, vmic: Any, options: Any, model: Any) -> None:
+        """Only what juliacall converts to plain Julia values."""
         assert isinstance(wavelengths, tuple)
-        assert all(isinstance(v, (int, float)) for v in wavelengths)
-        self._record("synthesize", (linelist, wavelengths, single, vmic, options, model), labels)
+        assert all(type(v) is float for w in wavelengths for v in (w if type(w) is tuple else (w,)))
+        assert type(single) is type(options) is dict
+        assert all(type(k) is str and type(v) is float and np.isfinite(v) for k, v in single.items())
+        assert vmic is None or type(vmic) is float
+        assert (BRIDGE / "models" / f"{model}.pinn").is_file() or Path(model).is_file()
+
+    def _synthesize(self, *given: Any, **labels: float) -> tuple:
+        self._given(*given)
+        self._record("synthesize", given, labels)
         return [5000.0, 5001.0], [1.0, 2.0], [3.0, 4.0]
 
-    def _jacobian(self, linelist: Any, wavelengths: tuple, vmic: float, model: str, **labels: float) -> tuple:
-        self._record("jacobian", (linelist, wavelengths, vmic, model), labels)
+    def _jacobian(self, *given: Any, **labels: float) -> tuple:
+        self._given(*given)
+        self._record("jacobian", given, labels)
         return [1.0, 0.9], np.zeros((2, 5))
+
+    def _fit(self, wavelengths: Any, flux: Any, error: Any, linelist: Any, guesses: dict, fixed: dict, model: str,
+             vturb: float, options: dict) -> str:  # fmt: skip
+        assert all(isinstance(v, np.ndarray) and v.dtype == float for v in (wavelengths, flux, error))
+        assert all(type(v) is float for d in (guesses, fixed) for v in d.values())
+        self.calls.append(("fit", (linelist, guesses, fixed, model, vturb, options), {}))
+        return "result"
 
     def _switch_on(self, model: str, vturb: float) -> Any:
         before, self.state = self.state, (model, vturb)
@@ -93,10 +109,41 @@ def test_synthesis_gives_arrays_by_name(julia: StandIn) -> None:
     np.testing.assert_array_equal(s.flux, [1.0, 2.0])
     assert (s.wavelengths[0], s.continuum[1]) == (5000.0, 4.0)
     linelist, window, single, vmic, options, model = julia.calls[0][1]
-    assert (linelist, window, single, vmic, options, model) == ("VALD", (5000, 5001), {"Mg": 0.1}, 1.3, {}, "atlas12")
-    korg.synthesize(teff=5777, logg=4.44, wavelengths=(5000, 5001), linelist="my.vald", vmic=0.9)
-    assert julia.calls[1][1][0] == "lines of my.vald"
-    assert julia.calls[1][1][3] == 0.9
+    assert (linelist, window, single, vmic, options, model) == ("VALD", (5000, 5001), {"Mg": 0.1}, None, {}, "atlas12")
+    korg.synthesize(teff=5777, logg=4.44, wavelengths=np.array([5000, 5001]), linelist="my.vald", vmic=np.float32(0.9))
+    assert julia.calls[1][1][:2] == ("lines of my.vald", (5000.0, 5001.0))
+    assert julia.calls[1][1][3] == pytest.approx(0.9)
+    korg.synthesize(teff=5777, logg=4.44, wavelengths=[(5000, 5001), (5003, 5004, 0.1)], linelist=Path("my.vald"))
+    assert julia.calls[2][1][:2] == ("lines of my.vald", ((5000.0, 5001.0), (5003.0, 5004.0, 0.1)))
+
+
+@pytest.mark.parametrize("bad", [{"abundances": {"Mg": np.nan}}, {"vmic": np.inf}])
+def test_bad_numbers_of_a_synthesis_never_reach_julia(julia: StandIn, bad: dict) -> None:
+    with pytest.raises(ValueError, match="is not a finite number"):
+        korg.synthesize(teff=5777, logg=4.44, wavelengths=(5000, 5001), **bad)
+    assert not julia.calls
+
+
+def test_a_fit_starts_inside_the_domain(julia: StandIn) -> None:
+    data = ([5000, 5001], [1, 1], [0.01, 0.01])
+    fixed = {"logg": 4.3}
+    assert korg.fit_spectrum(*data, {"Teff": 5700, "M_H": 0}, fixed_params=fixed, R=50_000) == "result"
+    given = ("VALD", {"Teff": 5700.0, "M_H": 0.0}, fixed, "atlas12", 1.0, {"R": 50_000})
+    assert julia.calls == [("fit", given, {})]
+    for bad in ({"Teff": np.nan}, {"Teff": 1e6}, {"Teff": 5700, "alpha_H": 3}, {"Teff": 5700, "vmic": np.nan}):
+        with pytest.raises(ValueError, match=r"not a finite|outside"):
+            korg.fit_spectrum(*data, bad, fixed_params=fixed, R=50_000)
+    with pytest.raises(ValueError, match="logg must be in"):
+        korg.fit_spectrum(*data, {"Teff": 5700}, R=50_000)
+    with pytest.raises(DomainError, match="vturb"):
+        korg.fit_spectrum(*data, {"Teff": 5700}, fixed_params=fixed, vturb=-1, R=50_000)
+    assert len(julia.calls) == 1
+
+
+def test_models_without_a_packaged_export_are_exported(julia: StandIn) -> None:
+    korg.synthesize(teff=5777, logg=4.44, wavelengths=(5000, 5001), model="atlas9")
+    path = Path(julia.calls[0][1][-1])
+    assert path.read_bytes().startswith(b"sme_pinn_atmo 1\nname atlas9\n")
 
 
 def test_jacobian_has_five_columns(julia: StandIn) -> None:
@@ -109,7 +156,7 @@ def test_context_is_undone_after_an_error(julia: StandIn) -> None:
     with korg.using_pinn(vturb=2.0):
         assert julia.state == ("atlas12", 2.0)
         with korg.using_pinn("atlas9"):
-            assert julia.state == ("atlas9", 1.0)
+            assert julia.state[0].endswith("model.pinn")
         assert julia.state == ("atlas12", 2.0)
     with pytest.raises(RuntimeError, match="stop"), korg.using_pinn():
         raise RuntimeError("stop")
@@ -136,11 +183,20 @@ def test_without_julia_the_error_says_what_to_do() -> None:
 
 
 def test_juliapkg_names_the_package_as_its_project_does() -> None:
-    package = Path(korg.__file__).parent
-    pins = json.loads((package / "juliapkg.json").read_text())["packages"]
-    project = (package / "julia_bridge" / "Project.toml").read_text()
+    pins = json.loads((BRIDGE.parent / "juliapkg.json").read_text())["packages"]
+    project = (BRIDGE / "Project.toml").read_text()
     assert f'uuid = "{pins["SMEPinnAtmo"]["uuid"]}"' in project
     assert f'Korg = "{pins["Korg"]["uuid"]}"' in project
+    assert (BRIDGE.parent / pins["SMEPinnAtmo"]["path"]).is_dir()
+
+
+def test_juliapkg_finds_and_understands_the_pins() -> None:
+    deps = pytest.importorskip("juliapkg.deps")
+    compat, packages = deps.find_requirements()
+    assert compat is None or str(compat)
+    package = next(p for p in packages if p.name == "SMEPinnAtmo")
+    assert package.dev
+    assert (Path(package.path) / "src" / "SMEPinnAtmo.jl").is_file()
 
 
 def test_the_shipped_export_is_the_packaged_model(tmp_path: Path) -> None:
@@ -148,8 +204,7 @@ def test_the_shipped_export_is_the_packaged_model(tmp_path: Path) -> None:
 
     result = CliRunner().invoke(main, ["export-julia", "atlas12", str(tmp_path / "atlas12.pinn")])
     assert result.exit_code == 0
-    shipped = Path(korg.__file__).parent / "julia_bridge" / "models" / "atlas12.pinn"
-    assert shipped.read_bytes() == (tmp_path / "atlas12.pinn").read_bytes()
+    assert (BRIDGE / "models" / "atlas12.pinn").read_bytes() == (tmp_path / "atlas12.pinn").read_bytes()
 
 
 real = pytest.mark.skipif(
@@ -157,29 +212,80 @@ real = pytest.mark.skipif(
 )
 
 
+SUN = {"teff": 5777.0, "logg": 4.44, "m_h": 0.0, "alpha_m": 0.0, "vturb": 1.0}
+WINDOW = (5500.0, 5505.0)
+
+
+def _temperatures(jl: Any, *labels: float) -> np.ndarray:
+    return np.array(jl.Korg.get_temps(jl.Korg.interpolate_marcs(*labels, jl.SMEPinnAtmo.model_A_X())), dtype=float)
+
+
 @real
 @pytest.mark.korg
-def test_real_korg_synthesis_and_jacobian() -> None:
-    sun = {"teff": 5777.0, "logg": 4.44, "m_h": 0.0, "alpha_m": 0.0, "vturb": 1.0}
-    window = (5500.0, 5502.0)
-    s = korg.synthesize(**sun, wavelengths=window)
+def test_real_korg_atmosphere_and_flux() -> None:
+    jl = korg._julia()
+    atm = korg.atmosphere(**SUN)
+    tau, z = np.array(jl.Korg.get_tau_refs(atm)), np.array(jl.Korg.get_zs(atm))
+    assert (tau > 0).all()
+    assert (np.diff(tau) > 0).all()
+    assert abs(np.interp(0.0, np.log(tau), z)) < 1e7  # cm
+    s = korg.synthesize(**SUN, wavelengths=(5500, 5510))
+    A_X = jl.SMEPinnAtmo.model_A_X()
+    lines = jl.Korg.get_VALD_solar_linelist()
+    m = jl.Korg.synthesize(jl.Korg.interpolate_marcs(5777.0, 4.44, A_X), lines, A_X, (5500, 5510), vmic=1.0)
     assert np.isfinite(s.flux).all()
-    flux, derivative = korg.jacobian(**sun, wavelengths=window)
+    assert np.isfinite(s.continuum).all()
+    np.testing.assert_allclose(s.wavelengths, np.array(m.wavelengths), rtol=1e-12)
+    rectified = np.array(m.flux) / np.array(m.cntm)
+    assert np.median(np.abs(s.flux / s.continuum / rectified - 1)) < 0.01
+
+
+@real
+@pytest.mark.korg
+def test_real_korg_jacobian() -> None:
+    flux, derivative = korg.jacobian(**SUN, wavelengths=WINDOW)
+    s = korg.synthesize(**SUN, wavelengths=WINDOW)
     np.testing.assert_allclose(flux, s.flux / s.continuum, rtol=1e-6)
-    for j, (name, step) in enumerate({"teff": 5.0, "logg": 0.01, "m_h": 0.01, "alpha_m": 0.01, "vturb": 0.02}.items()):
-        up = korg.jacobian(**{**sun, name: sun[name] + step}, vmic=1.0, wavelengths=window)[0]
-        down = korg.jacobian(**{**sun, name: sun[name] - step}, vmic=1.0, wavelengths=window)[0]
-        difference = (up - down) / (2 * step)
+    steps = {"teff": 15.0, "logg": 0.03, "m_h": 0.02, "alpha_m": 0.02, "vturb": 0.04}
+    for j, (name, step) in enumerate(steps.items()):
+        shifted = (korg.synthesize(**{**SUN, name: SUN[name] + k * step}, wavelengths=WINDOW) for k in (-2, -1, 1, 2))
+        f = [s.flux / s.continuum for s in shifted]
+        difference = (8 * (f[2] - f[1]) - (f[3] - f[0])) / (12 * step)
         assert np.abs(difference - derivative[:, j]).max() < 1e-3 * np.abs(derivative[:, j]).max()
 
 
 @real
 @pytest.mark.korg
 def test_real_korg_fit() -> None:
-    with korg.using_pinn():
-        s = korg.synthesize(teff=5600.0, logg=4.3, m_h=-0.2, wavelengths=(5500.0, 5520.0), vmic=1.0)
+    s = korg.synthesize(teff=5600.0, logg=4.3, m_h=-0.2, wavelengths=(5500, 5510))
+    data = (s.wavelengths, s.flux / s.continuum, np.full(len(s.flux), 1e-3))
     result = korg.fit_spectrum(
-        s.wavelengths, s.flux / s.continuum, np.full(len(s.flux), 1e-3), {"Teff": 5700.0, "M_H": 0.0},
-        fixed_params={"logg": 4.3, "vmic": 1.0}, R=1e6,
-    )  # fmt: skip
+        *data, {"Teff": 5700.0, "M_H": 0.0}, fixed_params={"logg": 4.3}, R=1e6, windows=[(5501.0, 5509.0)]
+    )
     assert abs(float(result.best_fit_params["Teff"]) - 5600.0) < 10.0
+    assert abs(float(result.best_fit_params["M_H"]) + 0.2) < 0.01
+
+
+@real
+@pytest.mark.korg
+def test_real_korg_with_pinn_in_julia() -> None:
+    jl = korg._julia()
+    before = _temperatures(jl, 5777.0, 4.44)
+    with korg.using_pinn():
+        inside = _temperatures(jl, 5777.0, 4.44)
+        with pytest.raises(Exception, match="teff = NaN"):
+            _temperatures(jl, np.nan, 4.44)
+    assert inside.shape != before.shape or np.abs(inside / before - 1).max() > 1e-4
+    with pytest.raises(RuntimeError, match="stop"), korg.using_pinn():
+        raise RuntimeError("stop")
+    np.testing.assert_array_equal(_temperatures(jl, 5777.0, 4.44), before)
+    teff, m_h = jl.seval("""
+        with_pinn() do
+            w, flux, _ = synth(Teff=5600, logg=4.3, M_H=-0.2, wavelengths=(5500, 5510), R=50_000)
+            fit = Korg.Fit.fit_spectrum(w, flux, fill(1e-3, length(w)), Korg.get_VALD_solar_linelist(),
+                                        (Teff=5700, M_H=0.0), (; logg=4.3); R=50_000, windows=[(5501, 5509)])
+            (fit.best_fit_params["Teff"], fit.best_fit_params["M_H"])
+        end""")
+    assert abs(teff - 5600.0) < 10.0
+    assert abs(m_h + 0.2) < 0.01
+    np.testing.assert_array_equal(_temperatures(jl, 5777.0, 4.44), before)

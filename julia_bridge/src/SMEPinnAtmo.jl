@@ -9,7 +9,7 @@ module SMEPinnAtmo
 
 using LinearAlgebra
 
-export pinn_atmosphere, korg_atmosphere, with_pinn, load_model, PinnDomainError
+export pinn_atmosphere, korg_atmosphere, model_A_X, with_pinn, load_model, PinnDomainError
 
 include("splines.jl")
 include("model.jl")
@@ -20,19 +20,44 @@ include("atmosphere.jl")
     korg_atmosphere(; Teff, logg, m_H=0, alpha_m=0, vturb=1, A_X=nothing, model="atlas12")
 
 A `Korg.PlanarAtmosphere` at these labels; needs `using Korg`. `tau_ref` is the continuum optical depth at 5000 Å with
-Korg's own opacities for the abundances `A_X` (default: the labels' on the model's solar scale), `z` [cm] is zero where
-the Rosseland optical depth is one.
+Korg's own opacities for the abundances `A_X` (default: [`model_A_X`](@ref) of the labels), `z` [cm] is zero where the
+Rosseland optical depth is one. Pass the same `A_X` here and to `Korg.synthesize`.
 """
 function korg_atmosphere end
 
 """
-    with_pinn(f; model="atlas12", vturb=1)
+    model_A_X(m_H=0, alpha_m=0, abundances=Dict(); model="atlas12")
 
-Call `f()`; in it, and in its task only, `Korg.interpolate_marcs(Teff, logg, A_X)` gives atmospheres of the network, so
-that `Korg.synth` and `Korg.Fit.fit_spectrum` use them. Needs `using Korg`. Metallicity and alpha enhancement come from
-`A_X` (see [`star_labels`](@ref)); labels outside the domain throw `Korg.AtmosphereInterpolationError`, which Korg's
-fitting takes for a bad step. Nothing remains changed after the call, also after an error.
+`Korg.format_A_X(m_H, m_H + alpha_m, abundances)` on the solar scale of the model's training grid (Korg's default
+scale is another one: up to 0.1 dex apart); needs `using Korg`.
+"""
+function model_A_X end
+
+"""
+    with_pinn(f; model="atlas12", vturb=1, solar=:korg)
+
+Call `f()`; in it, `Korg.interpolate_marcs(Teff, logg, A_X)` gives atmospheres of the network, so that `Korg.synth` and
+`Korg.Fit.fit_spectrum` use them. Needs `using Korg`. Metallicity and alpha enhancement come from `A_X` (see
+[`star_labels`](@ref)); labels outside the domain throw `Korg.LazyMultilinearInterpError`, which Korg's fitting takes
+for a bad step. With `solar=:model`, `Korg.format_A_X` uses the model's solar scale where the call names none, so that
+`M_H` of `synth` and of fits has the meaning of `m_H` in [`model_A_X`](@ref).
+
+Nothing remains changed after the call, also after an error. It holds for the task that calls it only: with threads,
+call `with_pinn` inside each task.
 """
 function with_pinn end
+
+# Key in the storage of a task, and what `with_pinn` puts there.
+const SWITCH = :sme_pinn_atmo
+
+function switch(model, vturb, solar)
+    solar in (:korg, :model) || throw(ArgumentError("solar must be :korg or :model, not $(repr(solar))"))
+    m = model isa Model ? model : load_model(model)
+    j = findfirst(isequal("vturb"), m.labels)
+    if j !== nothing && !(m.lower[j] <= vturb <= m.upper[j])
+        throw(PinnDomainError("vturb", vturb, m.lower[j], m.upper[j], ""))
+    end
+    (model=m, vturb=vturb, solar=solar)
+end
 
 end

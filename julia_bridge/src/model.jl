@@ -125,8 +125,8 @@ struct PinnDomainError <: Exception
 end
 
 function Base.showerror(io::IO, e::PinnDomainError)
-    print(io, "PinnDomainError: ", e.label, " = ", e.value, " is outside the model's range ", e.lower, " to ", e.upper,
-          e.detail)
+    print(io, "PinnDomainError: ", e.label, " = ", _value(e.value), " is outside the model's range ", e.lower, " to ",
+          e.upper, e.detail)
 end
 
 # Throws unless the labels lie in the box and in the strip of the Kiel diagram that training models occupy.
@@ -138,7 +138,7 @@ function check_domain(m::Model, x::AbstractVector)
     t, g = findfirst(isequal("teff"), m.labels), findfirst(isequal("logg"), m.labels)
     low, high = _linear(m.kiel_teff, m.kiel_logg_min, x[t]), _linear(m.kiel_teff, m.kiel_logg_max, x[t])
     if !(low - 1e-9 <= x[g] <= high + 1e-9)
-        throw(PinnDomainError("logg", x[g], Float64(_value(low)), Float64(_value(high)), " at teff = $(x[t])"))
+        throw(PinnDomainError("logg", x[g], Float64(_value(low)), Float64(_value(high)), " at teff = $(_value(x[t]))"))
     end
     nothing
 end

@@ -1,11 +1,31 @@
-# A miniature of Korg 1.2.1 with its strictness: the types, argument lists and units that the extension relies on.
+# A miniature of Korg 1.2.1 with its strictness: the types, signatures, keywords, units, errors and solar scales that
+# the extension and the Python adapter rely on. Physics is replaced by formulas of the right kind and size.
 
 module Korg
 
+# Derivatives as ForwardDiff gives them, with the test's own dual numbers.
+module ForwardDiff
+import ...Dual
+function jacobian(f, x::Vector{Float64})
+    y = f([Dual(x[j], Float64.(1:length(x) .== j)) for j in eachindex(x)])
+    [isempty(v.partials) ? 0.0 : v.partials[j] for v in y, j in eachindex(x)]
+end
+end
+
 const c_cgs = 2.99792458e10
-const MAX_ATOMIC_NUMBER = 92
-const asplund_2009_solar_abundances = [Z == 1 ? 12.0 : Z == 2 ? 10.93 : max(9.0 - 0.12Z, 0.0) for Z in 1:92]
-const ionization_energies = Dict(1 => [13.6, -1.0, -1.0])
+const MAX_ATOMIC_NUMBER = UInt8(92)
+const atomic_symbols = ["X$Z" for Z in 1:92]
+atomic_symbols[[1, 2, 12, 26]] = ["H", "He", "Mg", "Fe"]
+const atomic_numbers = Dict(atomic_symbols .=> UInt8.(1:92))
+const published = Dict(  # Asplund et al. 2009, Bergemann et al. 2025
+    1 => (12.0, 12.0), 2 => (10.93, 10.922), 6 => (8.43, 8.51), 7 => (7.83, 7.94), 8 => (8.69, 8.76),
+    10 => (7.93, 8.15), 11 => (6.24, 6.29), 12 => (7.60, 7.58), 13 => (6.45, 6.43), 14 => (7.51, 7.56),
+    16 => (7.12, 7.16), 18 => (6.40, 6.50), 20 => (6.34, 6.35), 22 => (4.95, 4.97), 24 => (5.64, 5.74),
+    25 => (5.43, 5.52), 26 => (7.50, 7.51), 28 => (6.22, 6.24))
+const asplund_2009_solar_abundances = [get(published, Z, (2.0, 2.1))[1] for Z in 1:92]
+const default_solar_abundances = [get(published, Z, (2.0, 2.1))[2] for Z in 1:92]
+const default_alpha_elements = [8, 10, 12, 14, 16, 18, 20, 22]
+const ionization_energies = Dict(UInt8(1) => [13.6, -1.0, -1.0])
 const default_partition_funcs = Dict("H I" => x -> 2.0)
 const default_log_equilibrium_constants = Dict("H2" => x -> 5.0)
 
@@ -27,15 +47,42 @@ end
 struct AtmosphereInterpolationError <: Exception
     msg::String
 end
+struct LazyMultilinearInterpError <: Exception
+    msg::String
+end
+struct ChemicalEquilibriumError <: Exception
+    msg::String
+end
 
-function format_A_X(default_metals_H::R1=0.0, default_alpha_H::R2=default_metals_H, abundances::AbstractDict=Dict();
-                    solar_relative=true, solar_abundances=asplund_2009_solar_abundances,
-                    alpha_elements=[8, 10, 12, 14, 16, 18, 20, 22]) where {R1<:Real,R2<:Real}
-    length(solar_abundances) == MAX_ATOMIC_NUMBER || error("92 solar abundances are needed")
-    map(1:MAX_ATOMIC_NUMBER) do Z
-        Z == 1 ? 12.0 : Z == 2 ? solar_abundances[2] :
-        solar_abundances[Z] + (Z in alpha_elements ? default_alpha_H : default_metals_H)
+function format_A_X(default_metals_H::R1=0.0, default_alpha_H::R2=default_metals_H,
+                    abundances::AbstractDict{K,V}=Dict{UInt8,Float64}();
+                    solar_relative=true, solar_abundances=default_solar_abundances,
+                    alpha_elements=default_alpha_elements) where {K,V,R1<:Real,R2<:Real}
+    clean = Dict{UInt8,V}()
+    for (el, abundance) in abundances
+        el isa Symbol && (el = string(el))
+        if el isa AbstractString
+            el in keys(atomic_numbers) || throw(ArgumentError("$el isn't a valid atomic symbol."))
+            clean[atomic_numbers[el]] = abundance
+        else
+            clean[el] = abundance
+        end
     end
+    map(1:MAX_ATOMIC_NUMBER) do Z
+        if Z == 1
+            12.0
+        elseif Z in keys(clean)
+            solar_relative ? clean[Z] + solar_abundances[Z] : clean[Z]
+        elseif Z in alpha_elements
+            solar_abundances[Z] + default_alpha_H
+        else
+            solar_abundances[Z] + default_metals_H * (Z >= 3)
+        end
+    end
+end
+format_A_X(abundances::AbstractDict; kwargs...) = format_A_X(0, abundances; kwargs...)
+function format_A_X(default_metallicity::R, abundances::AbstractDict; kwargs...) where {R<:Real}
+    format_A_X(default_metallicity, default_metallicity, abundances; kwargs...)
 end
 
 function chemical_equilibrium(temp, n_total, model_atm_ne, absolute_abundances, ionization, partition, constants;
@@ -43,38 +90,137 @@ function chemical_equilibrium(temp, n_total, model_atm_ne, absolute_abundances, 
     ionization === ionization_energies && partition === default_partition_funcs &&
         constants === default_log_equilibrium_constants || error("wrong data tables")
     abs(sum(absolute_abundances) - 1) < 1e-9 || error("abundances are not fractions of the total")
+    isfinite(temp) && isfinite(n_total) || throw(ChemicalEquilibriumError("solution contains non-finite values"))
     1000 < temp < 1e6 || error("temperature in K expected")
     0 < model_atm_ne < n_total || error("n_e must be less than the total number density")
     model_atm_ne, Dict("H I" => (n_total - model_atm_ne) * absolute_abundances[1])
 end
 
 function total_continuum_absorption(νs, T, ne, number_densities::Dict, partition_funcs::Dict; error_oobounds=false)
-    all(5.9e14 .< νs .< 6.1e14) || error("frequency of 5000 A in Hz expected")
+    issorted(νs) && all(5.9e14 .< νs .< 6.1e14) || error("sorted frequencies near 5000 A in Hz expected")
     # H- in a grey gas: right in kind and size.
     [4e-38 * number_densities["H I"] * ne * (5040 / T)^1.5 * 10^(0.75 * 5040 / T) for _ in νs]
 end
 
 # As in Korg: untyped labels, an abundance vector, keywords.
-function interpolate_marcs(Teff, logg, A_X::AbstractVector{<:Real}; M_H=0, clamp_abundances=false,
-                           perturb_at_grid_values=true, spherical=logg < 3.5)
-    ("marcs", Teff, logg, clamp_abundances)
+function interpolate_marcs(Teff, logg, A_X::AbstractVector{<:Real}; M_H=0, solar_abundances=default_solar_abundances,
+                           clamp_abundances=false, archives=(), kwargs...)
+    interpolate_marcs(Teff, logg, A_X[26] - solar_abundances[26], 0, 0; archives=archives,
+                      warn_about_dangerous_method=false, kwargs...)
 end
-interpolate_marcs(Teff, logg, M_H=0, alpha_m=0, C_m=0; kwargs...) = ("direct", Teff, logg)
-interpolate_marcs(Teff::Int, logg::Int, M_H::Int, args...; kwargs...) =
+function interpolate_marcs(Teff, logg, M_H=0, alpha_m=0, C_m=0; spherical=logg < 3.5, warn_about_dangerous_method=true,
+                           perturb_at_grid_values=true, resampled_cubic_for_cool_dwarfs=true, archives=())
+    isfinite(Teff) && isfinite(logg) || error("a NaN label reached Korg")
+    ("marcs", Teff, logg, M_H)
+end
+function interpolate_marcs(Teff::Int, logg::Int, M_H::Int, args...; kwargs...)
     interpolate_marcs(Float64(Teff), Float64(logg), Float64(M_H), args...; kwargs...)
+end
+
+# Wavelengths [A] from what Korg's constructor takes.
+wavelengths(w::AbstractRange) = collect(Float64, w)
+wavelengths(w::AbstractVector{<:Real}) = w
+wavelengths(w::Union{Tuple{<:Real,<:Real},Tuple{<:Real,<:Real,<:Real}}) = wavelengths([w])
+wavelengths(w::AbstractVector{<:Tuple{Vararg{<:Real}}}) =
+    vcat([collect(v[1]:(length(v) == 3 ? v[3] : 0.01):v[2]) for v in w]...)
+
+struct SynthesisResult
+    flux::Vector
+    cntm::Vector
+    wavelengths::Vector
+end
+
+function synthesize(atm::ModelAtmosphere, linelist, A_X::AbstractVector{<:Real}, w; vmic=1.0, line_buffer::Real=10.0,
+                    electron_number_density_warn_threshold=Inf, hydrogen_lines=true)
+    (length(A_X) != 92 || A_X[1] != 12) && throw(ArgumentError("A(H) must be a 92-element vector with A[1] == 12."))
+    linelist isa AbstractVector || error("a line list is a vector")
+    all(isconcretetype, eltype(atm.layers).parameters) || error("layers of one type expected")
+    tau = [l.tau_ref for l in atm.layers]
+    all(tau .> 0) && all(diff(tau) .> 0) || error("Korg would give a wrong spectrum here")
+    i = findlast(t -> t < 1, tau)
+    T, n = atm.layers[i].temp, atm.layers[i].number_density
+    λ = wavelengths(w)
+    # Lines of iron and magnesium, of two sensitivities to temperature.
+    strength(Z, E, λ0) = 10^(A_X[Z] - 7.5 - E * (5040 / T - 0.9)) * (n / 1e17)^0.1 * (1 + 0.1 * vmic)
+    profile(x, λ0) = exp(-((x - λ0) / 0.3)^2)
+    cntm = [1e6 * (T / 6000)^4 for _ in λ]
+    depth = [0.4 * strength(26, 1.0, 1) * profile(x, λ[1] + 1) + 0.3 * strength(12, 3.0, 1) * profile(x, λ[1] + 3)
+             for x in λ]
+    SynthesisResult(cntm .* exp.(-depth), cntm, λ)
+end
+
+function synth(; Teff=nothing, logg=nothing, M_H=0.0, alpha_H=M_H, linelist=[], wavelengths=(5000, 6000), vmic=1.0)
+    A_X = format_A_X(M_H, alpha_H, Dict{Symbol,Float64}())
+    s = synthesize(interpolate_marcs(Teff, logg, A_X), linelist, A_X, wavelengths; vmic=vmic)
+    s.wavelengths, s.flux ./ s.cntm, s.cntm
+end
+
+get_VALD_solar_linelist() = ["line"]
+
+# Fits with Korg's calls and its treatment of errors: these two are bad steps, all others end the fit.
+module Fit
+using ..Korg
+function synthetic_spectrum(w, linelist, params)
+    specified = Dict([p for p in pairs(params) if p.first in Korg.atomic_symbols])
+    alpha_H = "alpha_H" in keys(params) ? params["alpha_H"] : params["M_H"]
+    A_X::Vector{valtype(params)} = Korg.format_A_X(params["M_H"], alpha_H, specified; solar_relative=true)
+    atm = Korg.interpolate_marcs(params["Teff"], params["logg"], A_X; clamp_abundances=true,
+                                 perturb_at_grid_values=true)
+    s = Korg.synthesize(atm, linelist, A_X, w; vmic=params["vmic"], line_buffer=0,
+                        electron_number_density_warn_threshold=Inf)
+    s.flux ./ s.cntm
+end
+function attempt(w, linelist, params)
+    try
+        synthetic_spectrum(w, linelist, params)
+    catch e
+        e isa Korg.ChemicalEquilibriumError || e isa Korg.LazyMultilinearInterpError || rethrow()
+        nothing
+    end
+end
+function fit_spectrum(obs_wls, obs_flux, obs_err, linelist, initial_guesses, fixed_params=NamedTuple(); R=nothing,
+                      windows=nothing)
+    R === nothing && throw(ArgumentError("The resolution, R, must be specified"))
+    windows === nothing || windows isa Vector{<:Tuple} || error("windows are a vector of pairs")
+    all(isfinite, obs_flux) || throw(ArgumentError("must not contain NaN or Inf"))
+    fixed = merge(Dict("M_H" => 0.0, "vmic" => 1.0), Dict{String,Float64}(fixed_params))
+    x = Dict{String,Float64}(initial_guesses)
+    bad = attempt(obs_wls, linelist, merge(fixed, x, Dict("Teff" => 1e6))) === nothing
+    names = collect(keys(x))
+    for _ in 1:8
+        flux = attempt(obs_wls, linelist, merge(fixed, x))
+        step = Dict("Teff" => 1.0, "M_H" => 1e-3)
+        J = hcat([(attempt(obs_wls, linelist, merge(fixed, x, Dict(k => x[k] + step[k]))) .- flux) ./ step[k]
+                  for k in names]...)
+        for (k, d) in zip(names, J \ (obs_flux .- flux))
+            x[k] += d
+        end
+    end
+    (best_fit_params=x, trace=bad)
+end
+end
 
 end
 
-# The extension as it is, on this Korg.
-extension = read(joinpath(@__DIR__, "..", "ext", "SMEPinnAtmoKorgExt.jl"), String)
-extension = replace(extension, "using SMEPinnAtmo:" => "using ..SMEPinnAtmo:")
-extension = replace(extension, "import SMEPinnAtmo:" => "import ..SMEPinnAtmo:")
-extension = replace(extension, "using SMEPinnAtmo\n" => "using ..SMEPinnAtmo\n")
-extension = replace(extension, "using Korg\n" => "import ..Korg\n")
-include_string(@__MODULE__, extension)
+module PythonCall
+struct Py
+    value::Any
+end
+pyconvert(::Type{Any}, x::Py) = x.value
+end
 
-A_X(m_H=0.0) = (a = collect(Float64, Korg.asplund_2009_solar_abundances);
-                foreach(e -> a[e.Z] = e.A + (e.Z > 2 ? m_H : 0.0), model.elements); a)
+# The extension and the adapter as they are, on this Korg.
+module KorgExtension
+import ..Korg, ..SMEPinnAtmo, ..PythonCall
+for file in (("ext", "SMEPinnAtmoKorgExt.jl"), ("python", "adapter.jl"))
+    code = read(joinpath(@__DIR__, "..", file...), String)
+    for name in ("SMEPinnAtmo", "Korg", "PythonCall")
+        code = replace(code, Regex("(using|import) $name\\b") => SubstitutionString("\\1 ..$name"))
+    end
+    include_string(@__MODULE__, code)
+end
+end
+const P = KorgExtension.SMEPinnAtmoPython
 
 @testset "an atmosphere as Korg wants it" begin
     for (teff, logg, m_H) in ((5777, 4.44, 0.0), (4800, 2.3, -0.7), (9000.0, 4, 0))
@@ -96,6 +242,16 @@ A_X(m_H=0.0) = (a = collect(Float64, Korg.asplund_2009_solar_abundances);
     end
 end
 
+@testset "abundances on the model's solar scale" begin
+    A_X = model_A_X(-0.5, 0.3, Dict("Fe" => -0.2); model=model)
+    solar = Dict(e.symbol => e.A for e in model.elements)
+    @test A_X[1:2] == [12.0, solar["He"]]
+    @test A_X[12] ≈ solar["Mg"] - 0.2
+    @test A_X[6] ≈ solar["C"] - 0.5
+    @test A_X[26] ≈ solar["Fe"] - 0.2
+    @test all(S.star_labels(model, model_A_X(-0.5, 0.3; model=model)) .≈ (-0.5, 0.3))
+end
+
 @testset "duals reach every field" begin
     x = Dual(5777.0, [1.0])
     atm = korg_atmosphere(Teff=x, logg=4.44, model=model)
@@ -107,9 +263,11 @@ end
     end
 end
 
+A_X(m_H=0.0) = model_A_X(m_H; model=model)
+
 @testset "with_pinn" begin
     before = Korg.interpolate_marcs(5777.0, 4.44, A_X(); clamp_abundances=true)
-    @test before == ("marcs", 5777.0, 4.44, true)
+    @test before[1:3] == ("marcs", 5777.0, 4.44)
     inside = with_pinn(model=model) do
         Korg.interpolate_marcs(5777.0, 4.44, A_X(-0.3); clamp_abundances=true, perturb_at_grid_values=true)
     end
@@ -118,11 +276,82 @@ end
     @test [l.temp for l in inside.layers] ≈ [l.temp for l in same.layers]
     @test_throws ErrorException with_pinn(() -> error("stop"); model=model)
     @test Korg.interpolate_marcs(5777.0, 4.44, A_X(); clamp_abundances=true) == before
-    @test Korg.interpolate_marcs(5000, 4, 0) == ("direct", 5000.0, 4.0)
-    # Out of the domain, and NaN: an error that Korg's fitting takes for a bad step.
-    for teff in (1e6, NaN)
-        @test_throws Korg.AtmosphereInterpolationError with_pinn(model=model) do
+    @test Korg.interpolate_marcs(5000, 4, 0) == ("marcs", 5000.0, 4.0, 0.0)
+    @test Korg.interpolate_marcs(5000, 4) == ("marcs", 5000, 4, 0)
+    # Out of the domain, and NaN: an error that Korg's fitting takes for a bad step, in dual numbers too.
+    for teff in (1e6, NaN, Dual(1e6, [1.0]))
+        @test_throws Korg.LazyMultilinearInterpError with_pinn(model=model) do
             Korg.interpolate_marcs(teff, 4.44, A_X())
         end
     end
+    for bad in ((vturb=NaN,), (vturb=-1,))
+        @test_throws PinnDomainError with_pinn(() -> nothing; model=model, bad...)
+    end
+    @test_throws ArgumentError with_pinn(() -> nothing; model=model, solar=:mars)
+end
+
+@testset "solar scales" begin
+    default = Korg.format_A_X(-0.3)
+    @test with_pinn(() -> Korg.format_A_X(-0.3); model=model) == default
+    @test with_pinn(() -> Korg.format_A_X(-0.3); model=model, solar=:model) ≈ A_X(-0.3)
+    mine = fill(5.0, 92)
+    @test with_pinn(() -> Korg.format_A_X(solar_abundances=mine); model=model, solar=:model)[2:end] == mine[2:end]
+    @test Korg.format_A_X(-0.3) == default
+    # Abundances that duals pass through are a vector of mixed types in Korg.
+    x = Dual(-0.3, [1.0])
+    inside = with_pinn(() -> Korg.interpolate_marcs(5777.0, 4.44, Korg.format_A_X(x)); model=model)
+    @test eltype(inside.layers) <: Korg.PlanarAtmosphereLayer{Dual,Dual,Dual,Dual,Dual}
+end
+
+@testset "synth and fits" for solar in (:korg, :model)
+    truth = Dict("Teff" => 5600.0, "M_H" => -0.2)
+    with_pinn(model=model, solar=solar) do
+        w, flux, _ = Korg.synth(Teff=5600.0, logg=4.3, M_H=-0.2, wavelengths=(5000, 5005))
+        result = Korg.Fit.fit_spectrum(w, flux, fill(1e-3, length(w)), [], Dict("Teff" => 5700.0, "M_H" => 0.0),
+                                       Dict("logg" => 4.3); R=50_000)
+        @test result.trace
+        @test all(abs(result.best_fit_params[k] - truth[k]) < 1e-3 for k in keys(truth))
+    end
+end
+
+@testset "the Python adapter" begin
+    path = get(ENV, "SME_PINN_ATMO_MODEL", "atlas12")
+    sun = (Teff=5777.0, logg=4.44, m_H=0.0, alpha_m=0.0, vturb=1.0)
+    py = PythonCall.Py
+    none = py(Dict())
+    w, flux, cntm = P._synthesize(["line"], (py(5000), 5005), py(Dict(py("Mg") => py(0.1))), nothing,
+                                  py(Dict(py("hydrogen_lines") => false)), path; sun...)
+    @test length(w) == length(flux) == length(cntm) == 501
+    plain = P._synthesize([], (5000, 5005), none, nothing, none, path; sun...)[2]
+    @test flux[301] < plain[301]
+    @test flux[101] ≈ plain[101] rtol = 1e-6
+    # Lists of windows and evenly spaced wavelengths.
+    @test length(P._synthesize([], ((5000, 5001), (5003, 5004, 0.1)), none, 1.0, none, path; sun...)[1]) == 112
+    @test length(P._synthesize([], py([5000.0, 5000.5, 5001.0, 5001.5]), none, 1.0, none, path; sun...)[1]) == 4
+    # Derivatives are those of `_synthesize`, vmic following vturb unless it is given.
+    for vmic in (nothing, 1.2)
+        rectified, J = P._jacobian([], (5000, 5005), none, vmic, none, path; sun...)
+        @test size(J) == (501, 5)
+        for (j, (name, h)) in enumerate(((:Teff, 1.0), (:logg, 1e-3), (:m_H, 1e-3), (:alpha_m, 1e-3), (:vturb, 1e-3)))
+            up, down = map((h, -h)) do d
+                labels = merge(sun, NamedTuple{(name,)}((sun[name] + d,)))
+                s = P._synthesize([], (5000, 5005), none, vmic, none, path; labels...)
+                s[2] ./ s[3]
+            end
+            @test maximum(abs.((up .- down) ./ 2h .- J[:, j])) < 1e-3 * maximum(abs.(J[:, j]))
+        end
+    end
+    s = P._synthesize([], (5000, 5005), none, 1.0, none, path; Teff=5600.0, logg=4.3, m_H=-0.2, alpha_m=0.0, vturb=1.0)
+    options = py(Dict(py("R") => 1e6, py("windows") => py([py((5000, 5005))])))
+    result = P._fit(py(s[1]), py(s[2] ./ s[3]), fill(1e-3, 501), [], py(Dict("Teff" => 5700, "M_H" => 0.0)),
+                    py(Dict("logg" => 4.3)), path, 1.0, options)
+    @test abs(result.best_fit_params["Teff"] - 5600) < 0.1 && abs(result.best_fit_params["M_H"] + 0.2) < 1e-4
+    before = Korg.interpolate_marcs(5777.0, 4.44, A_X())
+    first = P._switch_on(path, 1.0)
+    second = P._switch_on(path, 2.0)
+    @test Korg.interpolate_marcs(5777.0, 4.44, A_X()) isa Korg.PlanarAtmosphere
+    P._switch_back(second)
+    @test task_local_storage(S.SWITCH).vturb == 1.0
+    P._switch_back(first)
+    @test Korg.interpolate_marcs(5777.0, 4.44, A_X()) == before
 end
