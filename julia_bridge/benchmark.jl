@@ -7,14 +7,13 @@ using LinearAlgebra
 
 BLAS.set_num_threads(1)
 
-quantile(sorted, q) = sorted[clamp(round(Int, q * length(sorted)), 1, length(sorted))]
-
-# Each sample is the mean of 20 calls, so that the clock's resolution does not matter.
-function report(name, call; samples=400, calls=20)
+# As `sme-pinn-atmo benchmark` measures: batches of many calls, warmed up; the median batch and the best one.
+function report(name, call; seconds=0.5, batches=9)
     foreach(_ -> call(), 1:100)
-    times = sort([(@elapsed foreach(_ -> call(), 1:calls)) / calls for _ in 1:samples])
-    t = [round(1e6 * quantile(times, q); digits=1) for q in (0.5, 0.05, 0.95)]
-    println(rpad(name, 40), t[1], " us (5-95 %: ", t[2], " to ", t[3], ")")
+    calls = max(1, round(Int, seconds / batches / ((@elapsed foreach(_ -> call(), 1:20)) / 20)))
+    times = sort([(@elapsed foreach(_ -> call(), 1:calls)) / calls for _ in 1:batches])
+    median, best = (round(1e6t; digits=1) for t in (times[(batches+1)÷2], times[1]))
+    println(rpad(name, 32), median, " us median, ", best, " us best of ", batches, " batches of ", calls, " calls")
 end
 
 function main(name)
