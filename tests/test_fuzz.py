@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-if sys.platform == "win32":
-    pytest.skip("processes are forked", allow_module_level=True)
+if sys.platform != "linux":
+    pytest.skip("processes are forked and watched through /proc", allow_module_level=True)
 pytest.importorskip("pysme", reason="PySME is not installed")
 
 from sme_pinn_atmo.emulator import Emulator, models
-from sme_pinn_atmo.grids import GridFileError, read
+from sme_pinn_atmo.grids import MARCS_LOG_TAU, GridFileError, read, write_marcs
 from sme_pinn_atmo.grids.npz import load_arrays
 from sme_pinn_atmo.grids.pysme_grid import read_pysme_grid
 from sme_pinn_atmo.labels import DomainError
@@ -73,3 +73,22 @@ def test_an_array_of_characters_that_are_none_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", family=np.array([0x110000], "u4").view("U1"))
     with pytest.raises(GridFileError, match=r"a\.npz"):
         load_arrays(tmp_path / "a.npz")
+
+
+def test_a_member_is_no_larger_than_its_archive(tmp_path: Path) -> None:
+    """`zipfile` makes room for as much as the directory says."""
+    path = tmp_path / "a.npz"
+    np.savez(path, family=np.arange(5.0))
+    data = path.read_bytes()
+    at = data.rindex(b"PK\x01\x02") + 20
+    path.write_bytes(data[:at] + (2**31 - 1).to_bytes(4, "little") * 2 + data[at + 8 :])
+    with pytest.raises(GridFileError, match="larger than the file"):
+        load_arrays(path)
+
+
+def test_a_layer_of_infinite_number_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.mod"
+    write_marcs(path, Emulator.load("atlas12").predict(teff=5777, logg=4.44, tau_ross=10.0**MARCS_LOG_TAU))
+    path.write_text(path.read_text().replace("\n  3 ", "\n1.E+999 ", 1))
+    with pytest.raises(GridFileError, match=r"a\.mod, line \d+: layer 3"):
+        read(path)

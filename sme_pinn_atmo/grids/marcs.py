@@ -137,7 +137,7 @@ def _table(path: Path, lines: list[str], start: int, n: int, columns: int) -> np
             raise GridFileError(f"{path} ends at line {len(lines)}, before layer {len(rows) + 1} of {n}")
         # Negative numbers may touch their neighbours.
         numbers = re.findall(r"[-+]?(?:\d+\.\d*(?:E[-+]\d+)?|\d+)", lines[i])
-        if len(numbers) < columns or int(float(numbers[0])) != len(rows) + 1:
+        if len(numbers) < columns or float(numbers[0]) != len(rows) + 1:
             raise GridFileError(f"{path}, line {i + 1}: layer {len(rows) + 1} expected, not {lines[i][:60]!r}")
         rows.append([float(v) for v in numbers[:columns]])
     return np.array(rows)

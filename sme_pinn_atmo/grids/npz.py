@@ -71,8 +71,10 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     arrays = {}
     try:
         with zipfile.ZipFile(path) as file:
-            for member in file.namelist():
-                name = member.removesuffix(".npy")
+            for member in file.infolist():
+                name = member.filename.removesuffix(".npy")
+                if member.compress_size > path.stat().st_size:
+                    raise ValueError(f"{name!r} is said to be larger than the file")
                 data = file.read(member)
                 head = io.BytesIO(data)
                 version = np.lib.format.read_magic(head)

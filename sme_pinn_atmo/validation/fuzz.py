@@ -6,7 +6,8 @@ A file is made by the writers of this package, damaged, and read in a process of
 its memory. What may come of it: an object that is whole (`read`), or an error of this package that names the file
 (`refused`). Everything else is a defect: another exception, no end, too much memory, an object with parts that do not
 fit or, in files of one model, that is not physical. Each file depends on the seed and its number alone, so that
-`--only NUMBER --keep FOLDER` gives a single one back. POSIX only: processes are forked.
+`--only NUMBER --keep FOLDER` gives a single one back. Linux only: processes are forked,
+and /proc is read.
 """
 
 from __future__ import annotations
@@ -329,7 +330,7 @@ def attempt(kind: str, path: Path) -> tuple[str, int]:
     """Read a file in a forked process with limits; the outcome, and its memory [bytes] above the parent's."""
     receive, send = os.pipe()
     # What the parent has is the child's baseline; its pages are shared, its address space counts in full.
-    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    size, resident = (int(v) * resource.getpagesize() for v in Path("/proc/self/statm").read_text().split()[:2])
     child = os.fork()
     if child == 0:
         try:
@@ -348,11 +349,10 @@ def attempt(kind: str, path: Path) -> tuple[str, int]:
     if not answer:
         os.kill(child, signal.SIGKILL)
     _, status, usage = os.wait4(child, 0)
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if not answer:
         died = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         answer = "no end" if not ready or died == signal.SIGXCPU else f"died of signal {died}"
-    return answer, max(usage.ru_maxrss - own, 0) * 1024
+    return answer, max(usage.ru_maxrss * 1024 - resident, 0)
 
 
 def run(files: int, seed: int, *, progress: bool = False, numbers: Sequence[int] | None = None,
