@@ -96,6 +96,10 @@ def run(model: str = "atlas12", *, batch: int = 10_000) -> dict[str, Any]:
             v.size for v in network.tensors.values()))},
         "rates": {"matrix product [multiply-adds/s]": matrix_rate, "matrix times vector [multiply-adds/s]": small_rate},
         "times [s]": rows,
+        "where the time goes, one star [s]": _parts(emulator, one),
+        f"where the time goes, {_PART} stars in a block [s]": _parts(emulator, {k: v[:_PART] for k, v in many.items()}),
+        "bytes": {"weights": 8 * int(sum(v.size for v in network.tensors.values())),
+                  "profiles of a star": 8 * 7 * len(emulator.tau_ross)},
         "time per star against batch size [s]": sizes,
         "time against depth points, one star [s]": depths,
         "instead [s]": others,
@@ -110,6 +114,30 @@ def run(model: str = "atlas12", *, batch: int = 10_000) -> dict[str, Any]:
             "PySME interpolation / predict": None if pysme is None else pysme / predict,
         },
     }  # fmt: skip
+
+
+#: Stars of a block whose parts are measured.
+_PART = 512
+
+
+def _parts(emulator: Emulator, labels: dict[str, Any]) -> dict[str, float]:
+    """Median times of the steps of a prediction, each measured on its own."""
+    network = emulator.network
+    x = emulator.domain.resolve(labels, "nan")
+    h = network._branch(x)
+    with np.errstate(all="ignore"):  # a star in a corner may have no structure
+        profiles = network._fields(x, h)[0]
+        q = profiles[..., :6, :]
+        steps: dict[str, Callable[[], Any]] = {
+            "labels checked and stacked": lambda: emulator.domain.resolve(labels, "nan"),
+            "branch: matrix products and their activations": lambda: network._branch(x),
+            "coefficients, profiles on depths, integrals, their exponentials and logarithms":
+                lambda: network._fields(x, h),
+            "(of that, exponentials and logarithms alone)": lambda: (np.exp(q[..., :4, :]), np.log(q[..., :4, :])),
+            "exponentials of the result": lambda: np.exp(profiles),
+            "the atmosphere as an object": lambda: emulator._atmosphere(x, profiles, None),
+        }  # fmt: skip
+        return {name: measure(step, seconds=0.2, batches=5)["median"] for name, step in steps.items()}
 
 
 def format_rows(result: dict[str, Any]) -> str:
@@ -127,6 +155,10 @@ def format_rows(result: dict[str, Any]) -> str:
             out.append(f"  {name:62} {text}")
     out += ["", "ratios"]
     out += [f"  {k:70} {'-' if v is None else f'{v:.4g}'}" for k, v in result["ratios"].items()]
+    for title in (t for t in result if t.startswith("where the time goes")):
+        total = sum(t for k, t in result[title].items() if not k.startswith("("))
+        out += ["", title[:-4] + ": median, share of their sum"]
+        out += [f"  {k:62} {_time(t)}, {100 * t / total:.0f} %" for k, t in result[title].items()]
     for title in ("time per star against batch size [s]", "time against depth points, one star [s]"):
         out += ["", title[:-4], "  " + ", ".join(f"{n}: {_time(t)}" for n, t in result[title].items())]
     return "\n".join(out)

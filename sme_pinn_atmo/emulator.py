@@ -183,8 +183,7 @@ class Emulator:
         x = self.domain.resolve(labels, on_outside)
         tau = self._depths(tau_ross)
         with np.errstate(invalid="ignore", over="ignore"):
-            profiles = self.network.log_profiles(x, tau) if device is None else self._on_device(x, tau, device)
-            np.exp(profiles, out=profiles)
+            profiles = self.network.profiles(x, tau) if device is None else np.exp(self._on_device(x, tau, device))
         if on_outside != "nan":
             self._check_physical(x, profiles)
         atmosphere = self._atmosphere(x, profiles, tau)
@@ -289,7 +288,8 @@ class Emulator:
         self, x: NDArray[np.float64], profiles: NDArray[np.float64], tau: NDArray[np.float64] | None
     ) -> ModelAtmosphere:
         t, kappa, a, n_e, m, p, _ = (profiles[..., j, :] for j in range(len(FIELDS)))
-        depth = np.broadcast_to(self.tau_ross if tau is None else tau, t.shape)
+        depth = self.tau_ross if tau is None else tau
+        depth = depth if t.ndim == 1 else np.broadcast_to(depth, t.shape)
         labels = {name: x[..., j] for j, name in enumerate(self.domain.labels)}
         return ModelAtmosphere(labels, depth, m, t, p, n_e, kappa, a, self.card["solar_scale"], self.name)
 

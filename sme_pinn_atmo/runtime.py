@@ -115,26 +115,31 @@ class Network:
     def _branch(self, x: Array) -> Array:
         h = self._features(x) @ self._w_in + self._b_in
         for w, b in self._hidden:
-            z = h @ w + b
-            h = h + z / (1.0 + np.exp(-z))
+            z = h @ w
+            z += b
+            e = np.exp(-z)
+            e += 1.0
+            z /= e
+            h += z
         return h
 
     def _fields(self, x: Array, h: Array) -> tuple[Array, Array]:
         """ln of `FIELDS` on the grid (..., 7, n_depth), and the electron fraction (..., n_depth)."""
-        c = (h @ self._w_out + self._b_out).reshape(*h.shape[:-1], *self._coefficients)
-        q = np.matmul(c[..., None, :], self._basis)[..., 0, :] + self._mean
+        lead, depths = h.shape[:-1], self.tau.shape
+        c = (h @ self._w_out + self._b_out).reshape(-1, *self._coefficients)
+        # A product for each field over all stars, (n_field, n_star, n_depth), so that a field's values lie together.
+        q = np.matmul(c.swapaxes(0, 1), self._basis) + self._mean[:, None, :]
+        ln_theta, ln_kappa, ln_a_over_g, logit = (row.reshape(lead + depths) for row in q)
         ln_g = _LN10 * x[..., self._logg][..., None]
-        ln_t = q[..., 0, :] + np.log(x[..., self._teff][..., None])
-        a_over_g = np.exp(q[..., 2, :])
-        fraction = 1.0 / (1.0 + np.exp(-q[..., 3, :]))
-        dm = self.tau * np.exp(-q[..., 1, :])  # dm / dln(tau)
-        dp = (1.0 - a_over_g) * dm  # dP / dln(tau) / g
+        ln_t = ln_theta + np.log(x[..., self._teff][..., None])
+        fraction = 1.0 / (1.0 + np.exp(-logit))
+        dm = self.tau * np.exp(-ln_kappa)  # dm / dln(tau)
+        dp = (1.0 - np.exp(ln_a_over_g)) * dm  # dP / dln(tau) / g
         ln_m = np.log(dm[..., :1] + dm @ self._integral)
         ln_p = np.log(dp[..., :1] + dp @ self._integral) + ln_g
         ln_n = ln_p - ln_t - _LN_BOLTZMANN
-        rows = (ln_t, q[..., 1, :], q[..., 2, :] + ln_g, ln_n + np.log(fraction), ln_m, ln_p,
-                ln_n + np.log1p(-fraction))  # fmt: skip
-        out = np.empty((*ln_t.shape[:-1], len(rows), ln_t.shape[-1]))  # np.stack takes longer than the star's integrals
+        rows = (ln_t, ln_kappa, ln_a_over_g + ln_g, ln_n + np.log(fraction), ln_m, ln_p, ln_n + np.log1p(-fraction))
+        out = np.empty((*lead, len(rows), *depths))  # np.stack takes longer than a star's integrals
         for j, row in enumerate(rows):
             out[..., j, :] = row
         return out, fraction
@@ -144,14 +149,22 @@ class Network:
 
         tau : (n_depth,) increasing Rosseland depths inside the grid's range; None for the grid itself.
         """
+        return self._in_blocks(x, tau, exponential=False)
+
+    def profiles(self, x: Array, tau: Array | None = None) -> Array:
+        """`FIELDS` themselves, (..., 7, n_depth), in the units of `structure.PROFILES`."""
+        return self._in_blocks(x, tau, exponential=True)
+
+    def _in_blocks(self, x: Array, tau: Array | None, exponential: bool) -> Array:
         if x.size <= _BLOCK * x.shape[-1]:
             out, _ = self._fields(x, self._branch(x))
-            return out if tau is None else out @ self.depth_matrix(tau).T
+            out = out if tau is None else out @ self.depth_matrix(tau).T
+            return np.exp(out, out=out) if exponential else out
         flat = x.reshape(-1, x.shape[-1])
         depths = len(self.ln_tau if tau is None else np.asarray(tau))
         result = np.empty((len(flat), len(FIELDS), depths))
         for start in range(0, len(flat), _BLOCK):
-            result[start : start + _BLOCK] = self.log_profiles(flat[start : start + _BLOCK], tau)
+            result[start : start + _BLOCK] = self._in_blocks(flat[start : start + _BLOCK], tau, exponential)
         return result.reshape(*x.shape[:-1], *result.shape[1:])
 
     def depth_matrix(self, tau: Array) -> Array:
