@@ -400,7 +400,7 @@ def validate() -> None:
               help="Observed Sun: .npz, or text with wavelength in air and flux.")  # fmt: skip
 @click.option("--lines", type=click.Path(path_type=Path, dir_okay=False), default=None, help="VALD line list.")
 @click.option("--code", type=click.Choice(["pysme", "korg"]), default="pysme", show_default=True,
-              help="Code that synthesises.")  # fmt: skip
+              help="Code that synthesises; korg is skipped with a reason where Julia or Korg is missing.")  # fmt: skip
 def solar(
     model: str, out: Path, windows: tuple[tuple[float, float], ...], atlas: Path | None, lines: Path | None, code: str
 ) -> None:
@@ -408,12 +408,17 @@ def solar(
 
     Needs SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate solar --window 6140 6180 --window 6400 6440
     """
+    from .korg import KorgError
     from .validation import solar as sun
     from .validation.solar_tables import format_lines, format_rows, format_sensitivity
 
-    result = sun.run(
-        out, model=model, windows=windows or sun.WINDOWS, code=code, atlas_path=atlas, lines_path=lines
-    )
+    try:
+        result = sun.run(
+            out, model=model, windows=windows or sun.WINDOWS, code=code, atlas_path=atlas, lines_path=lines
+        )
+    except KorgError as error:
+        click.echo(f"skipped: {error}", err=True)
+        return
     for text in (format_rows(result.rows), format_lines(result.lines), format_sensitivity(result.sensitivity)):
         _say(f"{text}\n")
     _say(f"all tables: {result.text}\nnumbers: {result.table}\nplot: {result.plot}")

@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from .emulator import Emulator
 from .julia_export import export_julia
 from .labels import Domain, DomainError
 
-__all__ = ["KorgError", "Spectrum", "atmosphere", "fit_spectrum", "jacobian", "synthesize", "using_pinn"]
+__all__ = ["KorgError", "Spectrum", "atmosphere", "fit_spectrum", "jacobian", "read_linelist", "synthesize",
+           "synthesize_layers", "using_pinn", "version"]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -125,6 +126,36 @@ def fit_spectrum(
     return jl.SMEPinnAtmoPython._fit(
         *data, _linelist(jl, linelist), guesses, fixed, _exported(model), float(vturb), dict(options)
     )
+
+
+def synthesize_layers(
+    layers: Sequence[Array], wavelengths: tuple[float, float, float], *, linelist: Any = None, vmic: float = 1.0,
+    m_h: float = 0.0,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Wavelengths in air [A] and rectified flux of Korg on the layers of any model, outermost first.
+
+    Parameters
+    ----------
+    layers : rhox [g cm-2], tau_ross, temperature [K], electron_density, atom_density [cm-3], density [g cm-3]
+    wavelengths : first, last and step in air [A]
+    m_h : metallicity [dex] on the scale of Asplund et al. (2009)
+    """
+    jl = _julia()
+    columns = [np.ascontiguousarray(v, dtype=float) for v in layers]
+    low, high, step = map(float, wavelengths)
+    lines = _linelist(jl, linelist)
+    wave, flux = jl.SMEPinnAtmoPython._layers(lines, low, high, step, float(vmic), float(m_h), *columns)
+    return np.array(wave, dtype=float), np.array(flux, dtype=float)
+
+
+def read_linelist(path: str | os.PathLike[str]) -> Any:
+    """A VALD line list as a Julia object, to be given to several syntheses."""
+    return _linelist(_julia(), path)
+
+
+def version() -> str:
+    """Version of Korg."""
+    return str(_julia().seval("string(pkgversion(Korg))"))
 
 
 @contextlib.contextmanager

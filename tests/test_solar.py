@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from sme_pinn_atmo import korg
 from sme_pinn_atmo.cli import main
 from sme_pinn_atmo.validation import solar
 from sme_pinn_atmo.validation.lines import bootstrap, choose_lines, equivalent_width, verdict
@@ -189,3 +190,67 @@ def test_one_window_of_the_sun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(made) == 1
     again = json.loads((tmp_path / "solar.json").read_text())
     assert {**again, "seconds": 0} == {**content, "seconds": 0}
+
+
+class StandInForKorg:
+    """Julia's side of `korg.synthesize_layers`: three iron lines whose depth goes with the temperature."""
+
+    def __init__(self) -> None:
+        self.SMEPinnAtmoPython = self.Korg = self
+        self.calls: list[tuple[float, float]] = []
+
+    def seval(self, code: str) -> str:
+        assert code == "string(pkgversion(Korg))"
+        return "1.2.1"
+
+    def read_linelist(self, path: str) -> list[str]:
+        assert Path(path).is_file()
+        return ["a line"]
+
+    def _layers(
+        self, lines: list[str], low: float, high: float, step: float, vmic: float, m_h: float, *columns: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        assert lines == ["a line"]
+        rhox, tau, temperature, n_e, atoms, density = columns
+        assert all(c.dtype == float and c.flags.c_contiguous and c.shape == rhox.shape for c in columns)
+        assert (np.diff(rhox) > 0).all()
+        assert (np.diff(tau) > 0).all()
+        assert 1e-9 < density[0] / atoms[0] * 1e15 < 1e-8
+        assert (n_e < atoms * 20).all()
+        self.calls.append((low, high))
+        wave = np.linspace(low + 1e-6, high - 1e-6, round((high - low) / step) + 1)
+        depth = 0.4 * (6000 / np.interp(0.0, np.log(tau), temperature)) ** 2 * vmic * 10 ** (0.5 * m_h)
+        return wave, 1 - depth * sum(np.exp(-0.5 * ((wave - c) / 0.05) ** 2) for c in (6149.246, 6151.617, 6173.334))
+
+
+@needs_data
+def test_korg_in_place_of_pysme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    julia = StandInForKorg()
+    monkeypatch.setattr(korg, "_julia", lambda: julia)
+    monkeypatch.setattr(solar, "synthesise", None)
+    command = ["validate", "solar", "--code", "korg", "--window", "6140", "6180", "--out", str(tmp_path)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    content = json.loads((tmp_path / "solar.json").read_text())
+    assert content["code"] == "korg"
+    assert content["command"].endswith("--code korg")
+    (sensitivity,) = content["sensitivity"]
+    assert 0 < sensitivity["PINN - ATLAS-12"] < sensitivity["Teff +50 K"]
+    assert len(julia.calls) == len(solar.STEPS) + len({row["model"] for row in content["rows"]})
+    assert set(julia.calls) == {(6140 - 0.02, 6180 + 0.02)}
+    # The second run takes every spectrum from the cache.
+    julia.calls.clear()
+    assert CliRunner().invoke(main, command).exit_code == 0
+    assert not julia.calls
+
+
+@needs_data
+def test_without_korg_its_report_is_skipped_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise korg.KorgError("the Korg adapter needs juliacall")
+
+    monkeypatch.setattr(korg, "_julia", missing)
+    result = CliRunner().invoke(main, ["validate", "solar", "--code", "korg", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0
+    assert result.output == "skipped: the Korg adapter needs juliacall\n"
+    assert not (tmp_path / "out").exists()

@@ -1,7 +1,8 @@
 module SMEPinnAtmoKorgExt
 
 using SMEPinnAtmo
-using SMEPinnAtmo: Model, PinnDomainError, SWITCH, interpolation_matrix, load_model, pinn_atmosphere, star_labels
+using SMEPinnAtmo: Model, PinnDomainError, SWITCH, integration_matrix, interpolation_matrix, load_model,
+                   pinn_atmosphere, star_labels
 import SMEPinnAtmo: korg_atmosphere, model_A_X, with_pinn
 using Korg
 
@@ -10,13 +11,21 @@ const REFERENCE_WAVELENGTH = 5e-5  # cm
 function korg_atmosphere(; Teff, logg, m_H=0, alpha_m=0, vturb=1, A_X=nothing, model="atlas12")
     m = model isa Model ? model : load_model(model)
     p = pinn_atmosphere(; Teff, logg, m_H, alpha_m, vturb, model=m)
-    opacity = _opacity_5000(p, A_X === nothing ? model_A_X(m_H, alpha_m; model=m) : A_X) ./ p.density  # cm^2 g^-1
-    dm = p.tau_ross ./ p.opacity                                    # dm / dln(tau_ross)
-    tau_ref = opacity[1] * p.rhox[1] .+ m.integral * (opacity .* dm)
-    depth = m.integral * (dm ./ p.density)                          # cm below the first layer
-    z = interpolation_matrix(m.ln_tau, [0.0]) * depth .- depth      # cm, z = 0 where tau_ross = 1
+    # dm / dln(tau_ross) is tau_ross over the Rosseland opacity.
+    _planar(p, A_X === nothing ? model_A_X(m_H, alpha_m; model=m) : A_X, m.integral, p.tau_ross ./ p.opacity)
+end
+
+# A computed structure has no grid of its own: integrals over ln m, where dm is m dln(m).
+korg_atmosphere(p::NamedTuple; A_X) = _planar(p, A_X, integration_matrix(log.(p.rhox)), p.rhox)
+
+# `integral` is over the variable that `dm` [g cm^-2] is the derivative for.
+function _planar(p, A_X, integral, dm)
+    opacity = _opacity_5000(p, A_X) ./ p.density                    # cm^2 g^-1
+    tau_ref = opacity[1] * p.rhox[1] .+ integral * (opacity .* dm)
+    depth = integral * (dm ./ p.density)                            # cm below the first layer
+    z = interpolation_matrix(log.(p.tau_ross), [0.0]) * depth .- depth  # cm, z = 0 where tau_ross = 1
     if !(all(isfinite, tau_ref) && all(tau_ref .> 0) && all(diff(tau_ref) .> 0))
-        throw(Korg.AtmosphereInterpolationError("tau_5000 of $(m.name) does not increase at Teff=$Teff, logg=$logg"))
+        throw(Korg.AtmosphereInterpolationError("the optical depth at 5000 A does not increase inwards"))
     end
     number = p.atom_density .+ p.electron_density
     # Duals pass through Korg only if every field has them.

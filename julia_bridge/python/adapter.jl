@@ -51,6 +51,16 @@ function _jacobian(linelist, wavelengths, single, vmic, options, model; Teff, lo
     rectified(x), ForwardDiff.jacobian(rectified, x)
 end
 
+# Wavelengths in air [A] and rectified flux from the layers of any atmosphere.
+function _layers(linelist, low, high, step, vmic, m_H, columns...)
+    names = (:rhox, :tau_ross, :temperature, :electron_density, :atom_density, :density)
+    A_X = model_A_X(m_H)
+    atm = korg_atmosphere(NamedTuple{names}(map(_vector, columns)); A_X=A_X)
+    w = Korg.Wavelengths((low, high, step); air_wavelengths=true)
+    s = Korg.synthesize(atm, linelist, A_X, w; vmic=vmic, line_buffer=60)
+    Korg.vacuum_to_air.(s.wavelengths), s.flux ./ s.cntm
+end
+
 function _fit(wavelengths, flux, error, linelist, guesses, fixed, model, vturb, options)
     with_pinn(model=model, vturb=vturb, solar=:model) do
         Korg.Fit.fit_spectrum(_vector(wavelengths), _vector(flux), _vector(error), linelist, _dict(guesses),

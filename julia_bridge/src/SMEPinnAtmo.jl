@@ -22,6 +22,11 @@ include("atmosphere.jl")
 A `Korg.PlanarAtmosphere` at these labels; needs `using Korg`. `tau_ref` is the continuum optical depth at 5000 Å with
 Korg's own opacities for the abundances `A_X` (default: [`model_A_X`](@ref) of the labels), `z` [cm] is zero where the
 Rosseland optical depth is one. Pass the same `A_X` here and to `Korg.synthesize`.
+
+    korg_atmosphere(p::NamedTuple; A_X)
+
+The same from the profiles of another code: `rhox` [g cm⁻²], `tau_ross`, `temperature` [K], `electron_density`,
+`atom_density` [cm⁻³], `density` [g cm⁻³], outermost layer first.
 """
 function korg_atmosphere end
 

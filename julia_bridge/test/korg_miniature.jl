@@ -119,10 +119,23 @@ end
 
 # Wavelengths [A] from what Korg's constructor takes.
 wavelengths(w::AbstractRange) = collect(Float64, w)
-wavelengths(w::AbstractVector{<:Real}) = w
+wavelengths(w::AbstractVector{<:Real}) = collect(w)
 wavelengths(w::Union{Tuple{<:Real,<:Real},Tuple{<:Real,<:Real,<:Real}}) = wavelengths([w])
 wavelengths(w::AbstractVector{<:Tuple{Vararg{<:Real}}}) =
     vcat([collect(v[1]:(length(v) == 3 ? v[3] : 0.01):v[2]) for v in w]...)
+
+# Even in vacuum, made of its ends in air.
+struct Wavelengths <: AbstractVector{Float64}
+    all_wls::Vector{Float64}
+end
+function Wavelengths(w::Tuple; air_wavelengths=false)
+    λ = wavelengths(w)
+    air_wavelengths || return Wavelengths(λ)
+    Wavelengths(collect(range(1.00027 * λ[1], 1.00027 * λ[end]; length=length(λ))))
+end
+Base.size(w::Wavelengths) = size(w.all_wls)
+Base.getindex(w::Wavelengths, i::Int) = w.all_wls[i]
+vacuum_to_air(λ; cgs=λ < 1) = cgs ? error("wavelengths in A expected") : λ / 1.00027
 
 struct SynthesisResult
     flux::Vector
@@ -328,6 +341,20 @@ end
     # Lists of windows and evenly spaced wavelengths.
     @test length(P._synthesize([], ((5000, 5001), (5003, 5004, 0.1)), none, 1.0, none, path; sun...)[1]) == 112
     @test length(P._synthesize([], py([5000.0, 5000.5, 5001.0, 5001.5]), none, 1.0, none, path; sun...)[1]) == 4
+    # The layers of an atmosphere give the atmosphere again, to what splines over m instead of tau differ.
+    p = pinn_atmosphere(Teff=5777.0, logg=4.44, model=model)
+    columns = (p.rhox, p.tau_ross, p.temperature, p.electron_density, p.atom_density, p.density)
+    own = korg_atmosphere(Teff=5777.0, logg=4.44, model=model)
+    same = korg_atmosphere((; zip((:rhox, :tau_ross, :temperature, :electron_density, :atom_density, :density),
+                                  columns)...); A_X=model_A_X(; model=model))
+    for (name, rtol) in ((:tau_ref, 2e-3), (:temp, 1e-12), (:number_density, 1e-12))
+        @test all(isapprox(getproperty(a, name), getproperty(b, name); rtol=rtol)
+                  for (a, b) in zip(own.layers, same.layers))
+    end
+    @test all(abs(a.z - b.z) < 1e5 for (a, b) in zip(own.layers, same.layers))  # cm
+    air, of_layers = P._layers([], 5000.0, 5005.0, 0.01, 1.0, 0.0, map(py, columns)...)
+    @test air[[1, end]] ≈ [5000.0, 5005.0]
+    @test length(air) == length(of_layers) == 501
     # Derivatives are those of `_synthesize`, vmic following vturb unless it is given.
     for vmic in (nothing, 1.2)
         rectified, J = P._jacobian([], (5000, 5005), none, vmic, none, path; sun...)

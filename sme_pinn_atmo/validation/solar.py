@@ -161,7 +161,7 @@ def run(
     moved = {text: layers_of(emulators[0].predict(**{**SUN, label: SUN[label] + step})) for text, label, step in STEPS}
     clean = [w for w in windows if w not in FEATURES]
     chosen = choose_lines(lines, clean, list(MASK.values()))
-    synthesis = _synthesis(code)
+    synthesis = _synthesis(code, lines_path)
 
     out.mkdir(parents=True, exist_ok=True)
     everything = {**stars, **moved}
@@ -191,10 +191,15 @@ def run(
     return SolarResult(rows, widths, sensitivity, out / "solar.png", table, text)
 
 
-def _synthesis(code: str) -> Any:
+def _synthesis(code: str, lines_path: Path | None) -> Any:
     """The function that synthesises: `synthesise`, or its like for Korg."""
     if code == "pysme":
         return synthesise
+    if code == "korg":
+        from .korg_spectrum import synthesiser
+
+        name = list(_PUBLISHED)[1]
+        return synthesiser(lines_path or data_file(name, _PUBLISHED[name]))
     raise ValueError(f"code = {code!r}; allowed: 'pysme', 'korg'")
 
 
