@@ -87,6 +87,53 @@ def test_a_free_label_is_one_that_structures_do_not_depend_on(folder: Path) -> N
     assert abs(slopes[1]) < 0.002
 
 
+@pytest.mark.parametrize("abundances", [("He",), ("C", "N", "O")])
+def test_more_labels_from_a_payne_zero_corpus_by_configuration_alone(folder: Path, abundances: tuple[str, ...]) -> None:
+    """Six and eight labels; every abundance changes the opacity of these structures by as much per dex as named."""
+    structures = made_up_structures(400, seed=1)
+    x = np.random.default_rng(2).uniform(-0.3, 0.3, (400, len(abundances)))
+    slopes = 0.1 * (1 + np.arange(len(abundances)))
+    profiles = structures.profiles.copy()
+    scale = np.exp(x @ slopes)[:, None]
+    profiles[..., 4] *= scale  # opacity up, column mass, pressure and electrons down
+    for j in (0, 2, 3):
+        profiles[..., j] /= scale
+    public = {"teff": "Teff", "logg": "log_g", "m_h": "[M/H]", "alpha_m": "[alpha/M]", "vturb": "vmic"}
+    rows = [{public[k]: float(v[i]) for k, v in structures.labels.items()} | dict(zip(abundances, x[i], strict=True))
+            for i in range(400)]  # fmt: skip
+    np.savez("corpus.npz", atmosphere_profiles=profiles.astype("f4"), labels_json=json.dumps(rows),
+             standard_rosseland_optical_depth=10.0**structures.log_tau_ross)  # fmt: skip
+    names = ", ".join(f'"{a}"' for a in abundances)
+    text = CONFIG.replace('"vturb"]', f'"vturb", {names}]').replace('"log_g_teff4"]', f'"log_g_teff4", {names}]')
+    (folder / "more.toml").write_text(text.replace("grid.npz", "corpus.npz"))
+    train_model(read_config("more.toml"), folder / "more.safetensors", progress=False)
+    emulator = Emulator.load(folder / "more.safetensors")
+    assert emulator.domain.labels == ("teff", "logg", "m_h", "alpha_m", "vturb", *abundances)
+    star = dict.fromkeys(abundances, 0.0)
+    got = emulator.jacobian(teff=5800, logg=4, vturb=2, **star, fields=("opacity",))["opacity"][:, 5:]
+    got = np.median(got / emulator.predict(teff=5800, logg=4, vturb=2, **star).opacity[:, None], axis=0)
+    np.testing.assert_allclose(got, slopes, atol=0.02)
+    with pytest.raises(TypeError, match=f"label '{abundances[0]}' is missing"):
+        emulator.predict(teff=5800, logg=4, vturb=2)
+
+
+def test_a_model_from_a_grid_of_pysme(folder: Path) -> None:
+    pytest.importorskip("pysme", reason="PySME writes its own grids")
+    from sme_pinn_atmo.grids import write_pysme_grid
+
+    structures = made_up_structures(400, seed=1)
+    labels = {k: np.zeros(400) if k == "alpha_m" else v for k, v in structures.labels.items()}
+    write_pysme_grid(folder / "grid_of_pysme.npz", replace(structures, labels=labels))
+    text = CONFIG.replace('"alpha_m", ', "").replace("alpha_m = 0.0, ", "").replace("grid.npz", "grid_of_pysme.npz")
+    (folder / "sav.toml").write_text(text + "tolerance = 0.3\n")
+    train_model(read_config("sav.toml"), folder / "sav.safetensors", fold=(1, 10), progress=False)
+    emulator = Emulator.load(folder / "sav.safetensors")
+    rows = np.array(emulator.card["heldout"]["rows"]["grid"]["rows"])
+    truth = structures.select(rows)
+    got = emulator.predict(**{n: truth.labels[n] for n in emulator.domain.labels}, on_outside="clip")
+    assert np.median(np.abs(got.temperature / truth.profiles[..., 1] - 1)) < 0.003
+
+
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(folder: Path) -> None:
     command = [sys.executable, "-m", "sme_pinn_atmo", "train", "small.toml", "--threads", "1"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
