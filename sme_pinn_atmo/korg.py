@@ -136,7 +136,7 @@ def synthesize_layers(
 
     Parameters
     ----------
-    layers : rhox [g cm-2], tau_ross, temperature [K], electron_density, atom_density [cm-3], density [g cm-3]
+    layers : rhox [g cm-2], tau_ross, temperature [K], electron_density, atom_density [cm-3]
     wavelengths : first, last and step in air [A]
     m_h : metallicity [dex] on the scale of Asplund et al. (2009)
     """

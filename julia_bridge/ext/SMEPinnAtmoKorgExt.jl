@@ -7,32 +7,53 @@ import SMEPinnAtmo: korg_atmosphere, model_A_X, with_pinn
 using Korg
 
 const REFERENCE_WAVELENGTH = 5e-5  # cm
+const HOTTEST = 1e5                # K: there Korg's partition functions end, at optical depths of 20 and more
 
 function korg_atmosphere(; Teff, logg, m_H=0, alpha_m=0, vturb=1, A_X=nothing, model="atlas12")
     m = model isa Model ? model : load_model(model)
     p = pinn_atmosphere(; Teff, logg, m_H, alpha_m, vturb, model=m)
     # dm / dln(tau_ross) is tau_ross over the Rosseland opacity.
-    _planar(p, A_X === nothing ? model_A_X(m_H, alpha_m; model=m) : A_X, m.integral, p.tau_ross ./ p.opacity)
+    _planar(p, A_X === nothing ? model_A_X(m_H, alpha_m; model=m) : A_X, m.ln_tau, p.tau_ross ./ p.opacity)
 end
 
-# A computed structure has no grid of its own: integrals over ln m, where dm is m dln(m).
-korg_atmosphere(p::NamedTuple; A_X) = _planar(p, A_X, integration_matrix(log.(p.rhox)), p.rhox)
+# A computed structure has no even grid: integrals over ln m, where dm is m dln(m).
+korg_atmosphere(p::NamedTuple; A_X) = _planar(p, A_X, log.(p.rhox), p.rhox)
 
-# `integral` is over the variable that `dm` [g cm^-2] is the derivative for.
-function _planar(p, A_X, integral, dm)
-    opacity = _opacity_5000(p, A_X) ./ p.density                    # cm^2 g^-1
-    tau_ref = opacity[1] * p.rhox[1] .+ integral * (opacity .* dm)
-    depth = integral * (dm ./ p.density)                            # cm below the first layer
-    z = interpolation_matrix(log.(p.tau_ross), [0.0]) * depth .- depth  # cm, z = 0 where tau_ross = 1
+# `dm` [g cm^-2] is the derivative of m with respect to `x`, which grows inwards.
+function _planar(p, A_X, x, dm)
+    n = count(p.temperature .< HOTTEST)
+    layers = [_layer(p.temperature[i], p.atom_density[i] + p.electron_density[i], p.electron_density[i], A_X)
+              for i in 1:n]
+    opacity, density = first.(layers), last.(layers)
+    integral = integration_matrix(x[1:n])
+    tau_ref = opacity[1] * p.rhox[1] .+ integral * (opacity .* dm[1:n])
+    depth = integral * (dm[1:n] ./ density)                                     # cm below the first layer
+    z = interpolation_matrix(log.(p.tau_ross[1:n]), [0.0]) * depth .- depth     # cm, z = 0 where tau_ross = 1
     if !(all(isfinite, tau_ref) && all(tau_ref .> 0) && all(diff(tau_ref) .> 0))
         throw(Korg.AtmosphereInterpolationError("the optical depth at 5000 A does not increase inwards"))
     end
     number = p.atom_density .+ p.electron_density
     # Duals pass through Korg only if every field has them.
     T = promote_type(eltype(tau_ref), eltype(z), eltype(p.temperature), eltype(number))
-    layers = [Korg.PlanarAtmosphereLayer(T(tau_ref[i]), T(z[i]), T(p.temperature[i]), T(p.electron_density[i]),
-                                         T(number[i])) for i in eachindex(tau_ref)]
-    Korg.PlanarAtmosphere(layers, REFERENCE_WAVELENGTH)
+    Korg.PlanarAtmosphere([Korg.PlanarAtmosphereLayer(T(tau_ref[i]), T(z[i]), T(p.temperature[i]),
+                                                      T(p.electron_density[i]), T(number[i])) for i in 1:n],
+                          REFERENCE_WAVELENGTH)
+end
+
+# Continuum opacity [cm^2 g^-1] at 5000 Å and density [g cm^-3] with Korg's own chemical equilibrium. Molecules make
+# the density of a cool layer up to twice that of atoms alone; helium, which forms none, counts the nuclei.
+function _layer(temperature, number, n_e, A_X)
+    abundances = @. 10^(A_X - 12)
+    abundances = abundances ./ sum(abundances)
+    electrons, species = Korg.chemical_equilibrium(temperature, number, n_e, abundances, Korg.ionization_energies,
+                                                   Korg.default_partition_funcs,
+                                                   Korg.default_log_equilibrium_constants;
+                                                   electron_number_density_warn_threshold=Inf)
+    alpha = Korg.total_continuum_absorption([Korg.c_cgs / REFERENCE_WAVELENGTH], temperature, electrons, species,
+                                            Korg.default_partition_funcs)[1]    # cm^-1
+    helium = sum(species[Korg.Species(Korg.Formula(2), charge)] for charge in 0:2)
+    density = helium / abundances[2] * sum(abundances .* Korg.atomic_masses)
+    alpha / density, density
 end
 
 function model_A_X(m_H=0, alpha_m=0, abundances=Dict{String,Float64}(); model="atlas12")
@@ -47,21 +68,6 @@ function _scale(m::Model)
         solar[e.Z] = e.A
     end
     (solar_abundances=solar, alpha_elements=[e.Z for e in m.elements if e.alpha])
-end
-
-# Continuum absorption coefficient [cm^-1] at 5000 Å in each layer, with Korg's own chemical equilibrium.
-function _opacity_5000(p, A_X)
-    abundances = @. 10^(A_X - 12)
-    abundances = abundances ./ sum(abundances)
-    frequency = [Korg.c_cgs / REFERENCE_WAVELENGTH]  # Hz
-    map(eachindex(p.temperature)) do i
-        t, n_e = p.temperature[i], p.electron_density[i]
-        electrons, species = Korg.chemical_equilibrium(t, p.atom_density[i] + n_e, n_e, abundances,
-                                                       Korg.ionization_energies, Korg.default_partition_funcs,
-                                                       Korg.default_log_equilibrium_constants;
-                                                       electron_number_density_warn_threshold=Inf)
-        Korg.total_continuum_absorption(frequency, t, electrons, species, Korg.default_partition_funcs)[1]
-    end
 end
 
 function with_pinn(f; model="atlas12", vturb=1, solar=:korg)
@@ -84,8 +90,9 @@ function Korg.interpolate_marcs(Teff::Real, logg::Real, A_X::AbstractVector{<:Re
     end
 end
 
-# `with_pinn(solar=:model)`: abundances that name no solar scale are on the model's.
-function Korg.format_A_X(metals_H::Real, alpha_H::Real, abundances::Dict; kwargs...)
+# `with_pinn(solar=:model)`: abundances that name no solar scale are on the model's. Fits pass a dictionary, `synth` the
+# keywords that it was called with.
+function Korg.format_A_X(metals_H::Real, alpha_H::Real, abundances::Union{Dict,Iterators.Pairs}; kwargs...)
     switch = get(task_local_storage(), SWITCH, nothing)
     scale = switch === nothing || switch.solar === :korg || haskey(kwargs, :solar_abundances) ? NamedTuple() :
             _scale(switch.model)

@@ -53,7 +53,7 @@ end
 
 # Wavelengths in air [A] and rectified flux from the layers of any atmosphere.
 function _layers(linelist, low, high, step, vmic, m_H, columns...)
-    names = (:rhox, :tau_ross, :temperature, :electron_density, :atom_density, :density)
+    names = (:rhox, :tau_ross, :temperature, :electron_density, :atom_density)
     A_X = model_A_X(m_H)
     atm = korg_atmosphere(NamedTuple{names}(map(_vector, columns)); A_X=A_X)
     w = Korg.Wavelengths((low, high, step); air_wavelengths=true)

@@ -26,7 +26,9 @@ Rosseland optical depth is one. Pass the same `A_X` here and to `Korg.synthesize
     korg_atmosphere(p::NamedTuple; A_X)
 
 The same from the profiles of another code: `rhox` [g cm⁻²], `tau_ross`, `temperature` [K], `electron_density`,
-`atom_density` [cm⁻³], `density` [g cm⁻³], outermost layer first.
+`atom_density` (particles that are no electrons) [cm⁻³], outermost layer first.
+
+Layers hotter than 100,000 K, where Korg's partition functions end, are left out.
 """
 function korg_atmosphere end
 

@@ -25,8 +25,16 @@ const published = Dict(  # Asplund et al. 2009, Bergemann et al. 2025
 const asplund_2009_solar_abundances = [get(published, Z, (2.0, 2.1))[1] for Z in 1:92]
 const default_solar_abundances = [get(published, Z, (2.0, 2.1))[2] for Z in 1:92]
 const default_alpha_elements = [8, 10, 12, 14, 16, 18, 20, 22]
+const atomic_masses = [Z == 1 ? 1.008 : Z == 2 ? 4.003 : 2.1 * Z for Z in 1:92] .* 1.6605402e-24  # g
 const ionization_energies = Dict(UInt8(1) => [13.6, -1.0, -1.0])
-const default_partition_funcs = Dict("H I" => x -> 2.0)
+struct Formula
+    Z::UInt8
+end
+struct Species
+    formula::Formula
+    charge::Int16
+end
+const default_partition_funcs = Dict(Species(Formula(1), 0) => x -> 2.0)
 const default_log_equilibrium_constants = Dict("H2" => x -> 5.0)
 
 abstract type ModelAtmosphere end
@@ -91,15 +99,22 @@ function chemical_equilibrium(temp, n_total, model_atm_ne, absolute_abundances, 
         constants === default_log_equilibrium_constants || error("wrong data tables")
     abs(sum(absolute_abundances) - 1) < 1e-9 || error("abundances are not fractions of the total")
     isfinite(temp) && isfinite(n_total) || throw(ChemicalEquilibriumError("solution contains non-finite values"))
-    1000 < temp < 1e6 || error("temperature in K expected")
+    1 <= temp <= 1e5 || throw(ArgumentError("Out-of-bounds value passed to interpolant."))
     0 < model_atm_ne < n_total || error("n_e must be less than the total number density")
-    model_atm_ne, Dict("H I" => (n_total - model_atm_ne) * absolute_abundances[1])
+    # Particles that are no electrons: hydrogen molecules below some 3200 K, else atoms.
+    molecular = 0.9 / (1 + exp((temp - 3200) / 200))
+    nuclei = (n_total - model_atm_ne) * (1 + molecular)
+    n = Dict(Species(Formula(Z), 0) => 0.7 * nuclei * absolute_abundances[Z] for Z in 1:92)
+    merge!(n, Dict(Species(Formula(Z), 1) => 0.2 * nuclei * absolute_abundances[Z] for Z in 1:92),
+           Dict(Species(Formula(Z), 2) => 0.1 * nuclei * absolute_abundances[Z] for Z in 1:92))
+    model_atm_ne, n
 end
 
 function total_continuum_absorption(νs, T, ne, number_densities::Dict, partition_funcs::Dict; error_oobounds=false)
     issorted(νs) && all(5.9e14 .< νs .< 6.1e14) || error("sorted frequencies near 5000 A in Hz expected")
+    nH = number_densities[Species(Formula(1), 0)]
     # H- in a grey gas: right in kind and size.
-    [4e-38 * number_densities["H I"] * ne * (5040 / T)^1.5 * 10^(0.75 * 5040 / T) for _ in νs]
+    [5e-38 * nH * ne * (5040 / T)^1.5 * 10^(0.75 * 5040 / T) for _ in νs]
 end
 
 # As in Korg: untyped labels, an abundance vector, keywords.
@@ -162,9 +177,12 @@ function synthesize(atm::ModelAtmosphere, linelist, A_X::AbstractVector{<:Real},
     SynthesisResult(cntm .* exp.(-depth), cntm, λ)
 end
 
-function synth(; Teff=nothing, logg=nothing, M_H=0.0, alpha_H=M_H, linelist=[], wavelengths=(5000, 6000), vmic=1.0)
-    A_X = format_A_X(M_H, alpha_H, Dict{Symbol,Float64}())
-    s = synthesize(interpolate_marcs(Teff, logg, A_X), linelist, A_X, wavelengths; vmic=vmic)
+function synth(; Teff=nothing, logg=nothing, M_H=0.0, alpha_H=M_H, linelist=get_VALD_solar_linelist(),
+               wavelengths=(5000, 6000), rectify=true, R=Inf, vsini=0, vmic=1.0, synthesize_kwargs=Dict(),
+               format_A_X_kwargs=Dict(), abundances...)
+    A_X = format_A_X(M_H, alpha_H, abundances; format_A_X_kwargs...)
+    s = synthesize(interpolate_marcs(Teff, logg, A_X), linelist, A_X, Wavelengths(wavelengths); vmic=vmic,
+                   synthesize_kwargs...)
     s.wavelengths, s.flux ./ s.cntm, s.cntm
 end
 
@@ -255,6 +273,19 @@ const P = KorgExtension.SMEPinnAtmoPython
     end
 end
 
+@testset "cool and hot stars" begin
+    # Two atoms a molecule: the same pressure weighs more, and the layers lie closer.
+    labels = (Teff=2800, logg=5.0, m_H=0.0)
+    atm, p = korg_atmosphere(; labels..., model=model), pinn_atmosphere(; labels..., model=model)
+    i = findlast(t -> t < 3000, p.temperature)
+    height, heavier = atm.layers[i-1].z - atm.layers[i+1].z, (p.rhox[i+1] - p.rhox[i-1]) / p.density[i]
+    @test 1.5 < heavier / height < 2
+    hot = korg_atmosphere(Teff=30000, logg=4.0, model=model)
+    p = pinn_atmosphere(Teff=30000, logg=4.0, model=model)
+    @test maximum(p.temperature) > 1e5 > maximum(l.temp for l in hot.layers)
+    @test p.tau_ross[length(hot.layers)] > 20
+end
+
 @testset "abundances on the model's solar scale" begin
     A_X = model_A_X(-0.5, 0.3, Dict("Fe" => -0.2); model=model)
     solar = Dict(e.symbol => e.A for e in model.elements)
@@ -323,6 +354,8 @@ end
         result = Korg.Fit.fit_spectrum(w, flux, fill(1e-3, length(w)), [], Dict("Teff" => 5700.0, "M_H" => 0.0),
                                        Dict("logg" => 4.3); R=50_000)
         @test result.trace
+        more = Korg.synth(Teff=5600.0, logg=4.3, M_H=-0.2, Fe=-0.1, wavelengths=(5000, 5005))[2]
+        @test minimum(more) < minimum(flux)
         @test all(abs(result.best_fit_params[k] - truth[k]) < 1e-3 for k in keys(truth))
     end
 end
@@ -343,10 +376,10 @@ end
     @test length(P._synthesize([], py([5000.0, 5000.5, 5001.0, 5001.5]), none, 1.0, none, path; sun...)[1]) == 4
     # The layers of an atmosphere give the atmosphere again, to what splines over m instead of tau differ.
     p = pinn_atmosphere(Teff=5777.0, logg=4.44, model=model)
-    columns = (p.rhox, p.tau_ross, p.temperature, p.electron_density, p.atom_density, p.density)
+    columns = (p.rhox, p.tau_ross, p.temperature, p.electron_density, p.atom_density)
     own = korg_atmosphere(Teff=5777.0, logg=4.44, model=model)
-    same = korg_atmosphere((; zip((:rhox, :tau_ross, :temperature, :electron_density, :atom_density, :density),
-                                  columns)...); A_X=model_A_X(; model=model))
+    same = korg_atmosphere((; zip((:rhox, :tau_ross, :temperature, :electron_density, :atom_density), columns)...);
+                           A_X=model_A_X(; model=model))
     for (name, rtol) in ((:tau_ref, 2e-3), (:temp, 1e-12), (:number_density, 1e-12))
         @test all(isapprox(getproperty(a, name), getproperty(b, name); rtol=rtol)
                   for (a, b) in zip(own.layers, same.layers))

@@ -20,7 +20,7 @@ __all__ = ["synthesiser"]
 
 Array = NDArray[np.float64]
 
-_COLUMNS = ("rhox", "tau_ross", "temperature", "electron_density", "atom_density", "density")
+_COLUMNS = ("rhox", "tau_ross", "temperature", "electron_density", "atom_density")
 
 
 def synthesiser(lines_path: Path) -> Callable[..., tuple[Array, Array]]:
