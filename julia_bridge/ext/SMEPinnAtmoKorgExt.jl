@@ -7,7 +7,7 @@ import SMEPinnAtmo: korg_atmosphere, model_A_X, with_pinn
 using Korg
 
 const REFERENCE_WAVELENGTH = 5e-5  # cm
-const HOTTEST = 1e5                # K: there Korg's partition functions end, at optical depths of 20 and more
+const HOTTEST = 1e5                # K: there Korg's partition functions end, at optical depths above 15
 
 function korg_atmosphere(; Teff, logg, m_H=0, alpha_m=0, vturb=1, A_X=nothing, model="atlas12")
     m = model isa Model ? model : load_model(model)

@@ -6,7 +6,8 @@ Profiles of the atmosphere at these labels, outermost layer first, as a `NamedTu
 `radiative_acceleration` [cm s⁻²], `density` [g cm⁻³], `atom_density` [cm⁻³].
 
 `Teff` [K], `logg` [cgs], `m_H`, `alpha_m` [dex] and `vturb` [km/s] may be dual numbers. `tau`: increasing Rosseland
-depths within the model's range; by default its own grid. `model`: a name, a path, or a loaded [`Model`](@ref load_model).
+depths within the model's range; by default its own grid. `model`: a name, a path, or a loaded
+[`Model`](@ref load_model).
 
 Throws [`PinnDomainError`](@ref) for labels outside the domain or not finite.
 """

@@ -34,7 +34,9 @@ struct Model
     integral::Matrix{Float64}
 end
 
-Base.show(io::IO, m::Model) = print(io, "Model ", m.name, " (", join(m.labels, ", "), "; ", length(m.ln_tau), " layers)")
+function Base.show(io::IO, m::Model)
+    print(io, "Model ", m.name, " (", join(m.labels, ", "), "; ", length(m.ln_tau), " layers)")
+end
 
 const _MODELS = Dict{String,Model}()
 const _LOCK = ReentrantLock()
