@@ -327,18 +327,21 @@ def _outcome(kind: str, path: Path) -> str:
 
 
 def attempt(kind: str, path: Path) -> tuple[str, int]:
-    """Read a file in a forked process with limits; the outcome, and its memory [bytes] above the parent's."""
+    """Read a file in a forked process with limits; the outcome, and the memory [bytes] that it took for it."""
     receive, send = os.pipe()
-    # What the parent has is the child's baseline; its pages are shared, its address space counts in full.
-    size, resident = (int(v) * resource.getpagesize() for v in Path("/proc/self/statm").read_text().split()[:2])
+    # What the parent has is the child's baseline; its address space counts in full.
+    size, _ = _memory()
     child = os.fork()
     if child == 0:
         try:
             os.close(receive)
+            _, before = _memory()
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
             resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
-            os.write(send, _outcome(kind, path).encode()[:4000])
+            outcome = _outcome(kind, path)
+            most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            os.write(send, f"{max(most - before, 0)} {outcome}".encode()[:4000])
         finally:
             os._exit(0)
     os.close(send)
@@ -348,11 +351,18 @@ def attempt(kind: str, path: Path) -> tuple[str, int]:
         answer = pipe.read().decode(errors="replace") if ready else ""
     if not answer:
         os.kill(child, signal.SIGKILL)
-    _, status, usage = os.wait4(child, 0)
+    _, status = os.waitpid(child, 0)
     if not answer:
         died = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        answer = "no end" if not ready or died == signal.SIGXCPU else f"died of signal {died}"
-    return answer, max(usage.ru_maxrss * 1024 - resident, 0)
+        return "no end" if not ready or died == signal.SIGXCPU else f"died of signal {died}", 0
+    memory, _, outcome = answer.partition(" ")
+    return outcome, int(memory)
+
+
+def _memory() -> tuple[int, int]:
+    """Address space and resident memory of this process [bytes]."""
+    size, resident = Path("/proc/self/statm").read_text().split()[:2]
+    return int(size) * resource.getpagesize(), int(resident) * resource.getpagesize()
 
 
 def run(files: int, seed: int, *, progress: bool = False, numbers: Sequence[int] | None = None,
