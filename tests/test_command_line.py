@@ -272,7 +272,13 @@ def test_an_interruption_while_writing_leaves_no_half_of_a_file(
 def test_an_interrupted_catalogue_goes_on(tmp_path: Path) -> None:
     stars(tmp_path / "stars.fits", 100_000)
     arguments = ["predict", "stars.fits", "--out", "a.h5"]
-    process = subprocess.Popen([*COMMAND, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+
+    def heed_signals() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # which jobs in the background of a shell ignore
+
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], cwd=tmp_path, preexec_fn=heed_signals, stderr=subprocess.PIPE, text=True
+    )
     while not (tmp_path / "a.h5.progress").exists() and process.poll() is None:
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
