@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,6 @@ from typing import Any
 import click
 
 from . import __version__
-
-#: Extra of this package that brings a module.
-_EXTRAS = {"torch": "train", "tomli": "train", "juliacall": "korg", "pyarrow": "parquet", "dask": "dask",
-           "distributed": "dask"}  # fmt: skip
 
 
 class _Command(click.Command):
@@ -30,7 +25,9 @@ class _Command(click.Command):
         except (ValueError, TypeError, KeyError, OSError, RuntimeError, ImportError) as error:
             if ctx.find_root().params["traceback"]:
                 raise
-            raise click.ClickException(_sentence(error)) from None
+            from .doctor import explain
+
+            raise click.ClickException(explain(error)) from None
 
 
 class _Commands(click.Group):
@@ -41,18 +38,6 @@ class _Commands(click.Group):
 def _say(text: str) -> None:
     """A result: to standard output."""
     click.echo(text, file=click.get_current_context().obj)
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, ModuleNotFoundError) and "pip install" not in str(error):
-        module = (error.name or "").partition(".")[0]
-        wanted = f"'sme-pinn-atmo[{_EXTRAS[module]}]'" if module in _EXTRAS else module
-        return f"this needs {module}: pip install {wanted}"
-    if isinstance(error, OSError) and error.strerror:
-        if f"{os.sep}.sme" in str(error.filename):
-            return f"PySME keeps its settings in {error.filename}: {error.strerror}; set HOME to a folder to write in"
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -16,7 +16,11 @@ from typing import Any
 
 from . import __version__
 
-__all__ = ["examine", "format_result"]
+__all__ = ["examine", "explain", "format_result"]
+
+#: Extra of this package that brings a module.
+_EXTRAS = {"torch": "train", "tomli": "train", "juliacall": "korg", "pyarrow": "parquet", "dask": "dask",
+           "distributed": "dask"}  # fmt: skip
 
 
 def examine() -> dict[str, Any]:
@@ -43,7 +47,7 @@ def examine() -> dict[str, Any]:
         try:
             parts[name]["version"] = version()
         except Exception as error:  # whatever another package does wrong
-            parts[name]["problem"] = str(error) or type(error).__name__
+            parts[name]["problem"] = explain(error)
     return {
         "sme_pinn_atmo": __version__, "python": platform.python_version(), "platform": platform.platform(),
         "numpy": importlib.metadata.version("numpy"), "models": found, "parts": parts,
@@ -59,6 +63,19 @@ def format_result(result: dict[str, Any]) -> str:
         state = f"not usable: {part['problem']}" if "problem" in part else f"{part['version']}, usable"
         rows.append(f"{name} ({part['needed_for']}): {state}")
     return "\n".join(rows)
+
+
+def explain(error: Exception) -> str:
+    """An error in one sentence, with what to do where it is a missing package or PySME's home."""
+    if isinstance(error, ModuleNotFoundError) and "pip install" not in str(error):
+        module = (error.name or "").partition(".")[0]
+        wanted = f"'sme-pinn-atmo[{_EXTRAS[module]}]'" if module in _EXTRAS else module
+        return f"this needs {module}: pip install {wanted}"
+    if isinstance(error, OSError) and error.strerror:
+        if f"{os.sep}.sme" in str(error.filename):
+            return f"PySME keeps its settings in {error.filename}: {error.strerror}; set HOME to a folder to write in"
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error) or type(error).__name__
 
 
 def _pysme() -> str:
