@@ -382,7 +382,7 @@ def validate() -> None:
               show_default=True, help="Folder for tables and plots; synthetic spectra are kept in it.")  # fmt: skip
 @click.option("--window", "windows", type=(float, float), multiple=True, help="Window [A] to use, repeatable.")
 @click.option("--atlas", type=click.Path(path_type=Path, dir_okay=False), default=None,
-              help="Observed Sun: .npz, or text with wavelength in air and flux.")  # fmt: skip
+              help="Observed Sun: .npz, text with wavelength in air and flux, or nso for PySME's own.")  # fmt: skip
 @click.option("--lines", type=click.Path(path_type=Path, dir_okay=False), default=None, help="VALD line list.")
 @click.option("--code", type=click.Choice(["pysme", "korg"]), default="pysme", show_default=True,
               help="Code that synthesises; korg is skipped with a reason where Julia or Korg is missing.")  # fmt: skip

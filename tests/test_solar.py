@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from sme_pinn_atmo import korg
 from sme_pinn_atmo.cli import main
-from sme_pinn_atmo.validation import solar
+from sme_pinn_atmo.validation import solar, spectrum
 from sme_pinn_atmo.validation.lines import bootstrap, choose_lines, equivalent_width, verdict
 from sme_pinn_atmo.validation.masks import MASK, inside, propose
 from sme_pinn_atmo.validation.spectrum import Atlas, broaden, fit_to_atlas, fitted, read_atlas
@@ -123,6 +123,31 @@ def test_atlases_from_text_and_what_is_wrong_with_bad_ones(tmp_path: Path) -> No
 
 
 @needs_data
+def test_the_atlas_of_pysme_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of the layout of nso.bin: 1073 whole Angstroms, then 1024 offsets and counts of each segment."""
+    pysme_nso = pytest.importorskip("pysme.nso", reason="PySME is not installed")
+    base = np.arange(5000, 5000 + 1073 * 8, 8)
+    segments = np.zeros(1073, dtype=[("wave", ">f4", (1024,)), ("flux", ">i2", (1024,))])
+    segments["wave"] = np.linspace(0, 8, 1024)  # its end is the next one's start
+    segments["flux"] = 27_000
+    (tmp_path / "nso.bin").write_bytes(base.astype(">i2").tobytes() + segments.tobytes())
+
+    class Server:
+        def get(self, name: str) -> str:
+            return str(tmp_path / name)
+
+    monkeypatch.setattr(pysme_nso.lfs, "setup_atmo", Server)
+    atlas = spectrum.read_nso_atlas()
+    assert atlas.name == "nso"
+    assert len(atlas.wave) == 1073 * 1023 + 1
+    np.testing.assert_allclose(atlas.flux, 0.9)
+    wave, _ = atlas.window(6140.0, 6180.0, {})
+    assert 6139.99 < wave[0] < wave[-1] < 6180.01
+    (tmp_path / "nso.bin").unlink()
+    with pytest.raises(spectrum.DataMissingError, match="PySME cannot give its NSO atlas"):
+        spectrum.read_nso_atlas()
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -32,6 +32,7 @@ from .spectrum import (
     layers_of,
     read_atlas,
     read_lines,
+    read_nso_atlas,
     synthesise,
 )
 
@@ -100,6 +101,8 @@ class SolarResult:
 def sources(atlas: Path | None = None, lines: Path | None = None) -> tuple[Atlas, Any, list[Path]]:
     """The observed atlas, the line list and the files of the computed ATLAS-12, ATLAS9 and MARCS Suns.
 
+    `atlas` named nso is PySME's own (`pysme.nso`).
+
     Raises
     ------
     DataMissingError, ValueError : a file is missing or malformed
@@ -107,7 +110,7 @@ def sources(atlas: Path | None = None, lines: Path | None = None) -> tuple[Atlas
     names = list(_PUBLISHED)
     given = {names[0]: atlas, names[1]: lines}
     paths = [given.get(name) or data_file(name, where) for name, where in _PUBLISHED.items()]
-    observed = read_atlas(paths[0])
+    observed = read_nso_atlas() if str(atlas) == "nso" else read_atlas(paths[0])
     with quiet_pysme():
         listed = read_lines(paths[1])
     if not np.isfinite(np.asarray(listed["depth"], dtype=float)).all():

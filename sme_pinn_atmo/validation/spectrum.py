@@ -25,7 +25,7 @@ from ..physics import BOLTZMANN
 from ..structure import ModelAtmosphere
 
 __all__ = ["Atlas", "DataMissingError", "Fit", "Layers", "data_file", "fit_to_atlas", "fitted", "layers_of",
-           "read_atlas", "read_lines", "synthesise", "synthesise_windows"]  # fmt: skip
+           "read_atlas", "read_lines", "read_nso_atlas", "synthesise", "synthesise_windows"]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -245,6 +245,23 @@ def read_atlas(path: Path) -> Atlas:
     except (KeyError, OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not an atlas with wave_air, flux and flux_scale: {error}") from None
     return _checked_atlas(path, wave, flux)
+
+
+def read_nso_atlas() -> Atlas:
+    """PySME's own copy of the same FTS atlas (`pysme.nso`), which PySME downloads once; raises `DataMissingError`."""
+    from pysme.nso import load_solar_spectrum
+
+    from ..spectra import quiet_pysme
+
+    try:
+        with quiet_pysme():
+            wave, flux = load_solar_spectrum()
+    except Exception as error:  # PySME's own, requests' or the file system's: all mean that it is not there
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataMissingError(f"PySME cannot give its NSO atlas: {reason}") from None
+    # Neighbouring segments may share points, and wavelengths come in single precision.
+    wave, first = np.unique(np.asarray(wave, dtype=float), return_index=True)
+    return _checked_atlas(Path("nso"), wave, np.asarray(flux, dtype=float)[first])
 
 
 def _checked_atlas(path: Path, wave: Array, flux: Array) -> Atlas:
