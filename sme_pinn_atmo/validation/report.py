@@ -69,12 +69,21 @@ class Task:
     out: Path
     processes: int
 
-    def option(self) -> str:
-        """The held-out models as options of a command."""
+    def heldout_models(self) -> list[str]:
+        """The held-out models; raises ValueError where there are none."""
         if not self.heldout:
             raise ValueError("it needs networks that have not seen some computed models: train them with --fold, then "
                              "name them with --heldout")  # fmt: skip
-        return " ".join(f"--model {Path(m).name}" for m in self.heldout)
+        return list(self.heldout)
+
+    def heldout_nodes(self) -> list[str]:
+        """Those that held out nodes of atlas9.npz; raises ValueError where there are none."""
+        from .scores import heldout_rows
+
+        models = [m for m in self.heldout_models() if heldout_rows(self.heldout[m], "atlas9.npz").size]
+        if not models:
+            raise ValueError("no model of --heldout has held out rows of atlas9.npz")
+        return models
 
 
 def build(
@@ -255,13 +264,16 @@ def _structures(task: Task) -> Section:
     plot_errors(task.emulator, truth, task.out / "depth.png")
     plot_hydrostatics(task.emulator, truth, task.out / "hydrostatics.png")
     plot_coverage(task.emulator, truth, task.out / "coverage.png")
+    left_out = sum(len(d.get("drop", [])) for d in task.emulator.card["data"] if d.get("file") == name)
     columns = ("RHOX", "T", "P", "XNE", "ABROSS", "HSE")
     rows = tuple((k, str(s["models"]), *(f"{s[c]['median']:.3g} / {s[c]['p95']:.3g}" for c in columns))
                  for k, s in scores.items() if isinstance(s, dict))  # fmt: skip
     return Section(
         "structures", "Structures",
         f"The packaged weights on all computed models of {name}, which they were trained on: this is how well they "
-        "reproduce, not how well they predict.", f"sme-pinn-atmo evaluate {Path(task.model).name} {name}",
+        "reproduce, not how well they predict."
+        + (f" {left_out} of them were left out of training, which the 95th percentiles show." if left_out else ""),
+        f"sme-pinn-atmo evaluate {Path(task.model).name} {name}",
         ("set", "models", *columns), rows,
         {"depth.png": "Relative error against Rosseland depth: median (lines) and 95th percentile (dots).",
          "hydrostatics.png": "dP/dtau against (g - a)/kappa, of the network and of the computed models.",
@@ -308,7 +320,6 @@ def _gradients(task: Task) -> Section:
 
 def _solar(task: Task) -> Section:
     from .solar import WINDOWS, run
-    from .solar_tables import format_lines
 
     result = run(task.out / "solar", model=task.model, windows=WINDOWS)
     for name in ("solar.png", "sensitivity.png"):
@@ -324,7 +335,7 @@ def _solar(task: Task) -> Section:
         "solar", "The Sun",
         "rms of the normalised flux against the KPNO atlas for each atmosphere, then against the spectrum of the "
         "computed ATLAS-12 Sun. PySME in LTE; one velocity, broadening and linear continuum per window and model. "
-        + " ".join(format_lines(result.lines).splitlines()[-len(names) + 1 :]),
+        + _widths(result.lines),
         f"sme-pinn-atmo validate solar --model {Path(task.model).name}",
         ("window [A]", *names, *(f"{n} − ATLAS-12" for n in names if n != "ATLAS-12")), tuple(rows),
         {"solar.png": "Observed and synthetic spectra; differences from ATLAS-12; residuals.",
@@ -333,37 +344,42 @@ def _solar(task: Task) -> Section:
     )  # fmt: skip
 
 
+def _widths(lines: Mapping[str, Any]) -> str:
+    if "against ATLAS-12" not in lines:
+        return f"Too few clean Fe lines ({len(lines['table'])}) to compare equivalent widths."
+    said = (f"{name} {b['verdict']} ({b['as computed']['low']:+.3f} to {b['as computed']['high']:+.3f} %)"
+            for name, b in lines["against ATLAS-12"].items())  # fmt: skip
+    return (f"By the equivalent widths of {len(lines['table'])} clean Fe lines, mean of |ln W/W_obs| minus that of "
+            f"ATLAS-12 with its 95 % interval over the lines: {'; '.join(said)}.")  # fmt: skip
+
+
 def _interpolation(task: Task) -> Section:
     from . import interpolation
 
-    option, columns = task.option(), ("RHOX", "T", "P", "XNE")
+    columns = ("RHOX", "T", "P", "XNE")
     rows, numbers = [], {}
-    for path, emulator in task.heldout.items():
-        if not any(r["file"] == "atlas9.npz" for r in emulator.card["heldout"]["rows"].values()):
-            continue
+    for path in task.heldout_nodes():
         result = interpolation.run(path, progress=False)
         for who, scores, failed in (("PINN", result.pinn, 0), ("PySME's interpolation", result.pysme, result.failed)):
-            rows += [(f"{who}, {k}", str(s["models"]), str(failed) if k == "all" else "",
+            rows += [(f"{Path(path).stem}: {who}, {k}", str(s["models"]), str(failed) if k == "all" else "",
                       *(f"{s[c]['median']:.3g} / {s[c]['p95']:.3g}" for c in columns))
                      for k, s in scores.items() if isinstance(s, dict)]  # fmt: skip
         numbers[Path(path).name] = asdict(result)
-    if not rows:
-        raise ValueError("no model of --heldout has held out rows of atlas9.npz")
     return Section(
         "interpolation", "Against interpolation in a grid",
         "Relative errors in per cent, median / 95th percentile over layers, at ODFNEW nodes that were taken out of the "
         "network's training and out of the grid in which PySME interpolates.",
-        f"sme-pinn-atmo validate interpolation {option}", ("atmospheres", "nodes", "failed", *columns), tuple(rows), {},
-        numbers,
+        "; ".join(f"sme-pinn-atmo validate interpolation --model {name}" for name in numbers),
+        ("atmospheres", "nodes", "failed", *columns), tuple(rows), {}, numbers,
     )  # fmt: skip
 
 
 def _spectra(task: Task) -> Section:
     from . import spectra
 
-    option = task.option()
+    models = task.heldout_models()
     folder = task.out / "spectra"
-    spectra.run(list(task.heldout), folder, nodes=_NODES, processes=task.processes)
+    spectra.run(models, folder, nodes=_NODES, processes=task.processes)
     content = json.loads((folder / "spectra.json").read_text(encoding="utf-8"))
     head, rows = _cells(spectra.format_rows(content["summary"]))
     write_atomically(task.out / "spectra.png", (folder / "spectra.png").read_bytes())
@@ -372,7 +388,8 @@ def _spectra(task: Task) -> Section:
         "Flux from the predicted atmosphere minus flux from the computed one, at computed models kept from training: "
         "median / 95th percentile over stars of the rms in three windows and of the largest difference, and by how "
         "much a fit of teff, logg and m_h would be off. Beside it PySME's interpolation with the same node taken out.",
-        f"sme-pinn-atmo validate spectra {option} --nodes {_NODES}", head, rows,
+        "sme-pinn-atmo validate spectra " + " ".join(f"--model {Path(m).name}" for m in models) + f" --nodes {_NODES}",
+        head, rows,
         {"spectra.png": "rms of the difference of the normalised flux over the three windows; each point is a star."},
         {"summary": content["summary"], "failed": spectra.format_failures(content["stars"])},
     )  # fmt: skip
@@ -381,9 +398,7 @@ def _spectra(task: Task) -> Section:
 def _fits(task: Task) -> Section:
     from . import fits
 
-    option = task.option()
-    models = [m for m, e in task.heldout.items()
-              if any(r["file"] == "atlas9.npz" for r in e.card["heldout"]["rows"].values())]  # fmt: skip
+    models = task.heldout_nodes()
     text = fits.main(models, task.out / "fits").read_text(encoding="utf-8")
     content = json.loads((task.out / "fits" / "fits.json").read_text(encoding="utf-8"))
     head, rows = _cells(text)
@@ -395,7 +410,7 @@ def _fits(task: Task) -> Section:
         "fits", "Fits of mock stars",
         "Spectra from computed structures, with noise, fitted in PySME for teff, logg and monh with the node taken out "
         "of the network's training and of the grid: fit minus truth, and cost (median, lowest to highest).",
-        f"sme-pinn-atmo validate fits {option}", head, rows, figures,
+        "sme-pinn-atmo validate fits " + " ".join(f"--model {Path(m).name}" for m in models), head, rows, figures,
         {k: content[k] for k in ("mock", "sun", "smooth")},
     )  # fmt: skip
 

@@ -97,6 +97,9 @@ def plot_coverage(emulator: Emulator, truth: Structures, path: Path) -> None:
     low, high = domain.logg_range(teff)
     kiel.plot(np.r_[teff, teff[::-1], teff[0]], np.r_[low, high[::-1], low[0]], color="C3", lw=1, label="domain")
     kiel.set(xscale="log", xlim=(1.1 * domain.upper[j], 0.9 * domain.lower[j]), xlabel="Teff [K]", ylabel="log g")
+    ticks = [t for t in (3000, 5000, 10_000, 20_000, 40_000) if domain.lower[j] <= t <= domain.upper[j]]
+    kiel.set_xticks(ticks, [str(t) for t in ticks])
+    kiel.minorticks_off()
     kiel.invert_yaxis()
     kiel.legend()
     if "alpha_m" in truth.labels:
