@@ -54,9 +54,9 @@ def test_finished_parts_are_kept_and_missing_data_named(folder: Path, monkeypatc
 
 
 def test_parts_on_held_out_models_say_what_they_need(folder: Path) -> None:
-    build(folder, "atlas12", ["interpolation", "spectra", "fits"], progress=False)
+    build(folder, "atlas12", ["interpolation", "spectra", "fits", "gradients", "closure"], progress=False)
     text = (folder / "index.html").read_text()
-    assert text.count("name them with --heldout") == 3
+    assert text.count("name them with --heldout") == 5
 
 
 def test_a_table_of_markdown_becomes_one_of_the_page() -> None:

@@ -150,7 +150,8 @@ def page(about: Mapping[str, str], sections: Sequence[Section], folder: Path) ->
         f"<title>{html.escape(about['model'])}: validation</title><style>{_STYLE}</style></head><body>"
         f"<h1>Validation of {html.escape(about['model'])}</h1>"
         "<p>Model atmospheres of a neural network, compared with computed ones, with spectra, and with the Sun. Every "
-        "section names the command that makes its numbers.</p>"
+        "section names the command that makes its numbers, and its time in this run (finished work is not done "
+        "again).</p>"
         f'<nav><ul>{index}</ul></nav>{body}<h2 id="about">About this report</h2><table>{facts}</table></body></html>\n'
     )
 
@@ -296,23 +297,26 @@ def _physical(task: Task) -> Section:
 
 def _gradients(task: Task) -> Section:
     from ..grids import read
-    from .gradients import PROFILES, compare, continuity, plot
+    from .gradients import PROFILES, compare_families, continuity, plot
+    from .scores import heldout_rows
     from .spectrum import data_file
 
+    model = task.heldout_nodes()[0]
+    emulator = task.heldout[model]
     truth = read(data_file("atlas9.npz", "ATLAS9 grids, kurucz.harvard.edu/grids"))
-    odfnew = truth.select(truth.column("family") == "ODFNEW")
-    result = compare(task.emulator, odfnew, np.arange(0, len(odfnew), 3))
+    result = compare_families(emulator, truth, heldout_rows(emulator, "atlas9.npz"))
     plot(result, task.out / "gradients.png")
     jumps = continuity(task.emulator)
-    rows = tuple((k, str(r["nodes"]), *(f"{r['difference'][p]['median']:.2g} / {r['difference'][p]['p95']:.2g}"
+    rows = tuple((k, str(r["nodes"]), *(f"{r['difference'][p]['median']:.3g} / {r['difference'][p]['p95']:.3g}"
                                         for p in PROFILES)) for k, r in result.items())  # fmt: skip
     return Section(
         "gradients", "Derivatives",
-        "Logarithmic derivatives with respect to the labels against centred differences between neighbouring ODFNEW "
-        "nodes (other physics for a model of ATLAS12): error in per cent, median / 95th percentile. Along random lines "
-        f"through the domain the largest jump of a derivative between points falls from "
-        f"{jumps['derivative jump, double step']:.3g} to {jumps['derivative jump']:.3g} where the step is halved.",
-        f"sme-pinn-atmo validate gradients {Path(task.model).name} atlas9.npz", ("label", "nodes", *PROFILES), rows,
+        f"Logarithmic derivatives at nodes that {Path(model).stem} has not seen: centred differences of the network "
+        "between a node's neighbours against those of the computed models, error in per cent, median / 95th "
+        f"percentile. Along random lines through the domain of {task.emulator.name} the largest jump of a derivative "
+        f"between points falls from {jumps['derivative jump, double step']:.3g} to {jumps['derivative jump']:.3g} "
+        "where the step is halved.",
+        f"sme-pinn-atmo validate gradients {Path(model).name} atlas9.npz", ("label", "nodes", *PROFILES), rows,
         {"gradients.png": "Errors of the exact derivative and of the same centred difference of the network."},
         {"errors": result, "continuity": jumps},
     )  # fmt: skip
@@ -418,20 +422,21 @@ def _fits(task: Task) -> Section:
 def _closure(task: Task) -> Section:
     from ..grids import read
     from .closure import closure
+    from .scores import heldout_rows
     from .spectrum import data_file
 
+    model = task.heldout_nodes()[0]
+    emulator = task.heldout[model]
     truth = read(data_file("atlas9.npz", "ATLAS9 grids, kurucz.harvard.edu/grids"))
-    odfnew = truth.select(truth.column("family") == "ODFNEW")
     tables = data_file("rosseland_odfnew/kapp00.ros", "Rosseland opacities, callendeprieto/mkk-atlas9").parent
-    result = closure(task.emulator, odfnew.select(np.arange(0, len(odfnew), 10)), tables)
+    result = closure(emulator, truth.select(heldout_rows(emulator, "atlas9.npz")), tables)
     rows = tuple((k, f"{v['models']:.0f}", f"{v['median']:.3f}", f"{v['p95']:.2f}") for k, v in result.items())
     return Section(
         "closure", "Do the profiles fit together?",
-        "Opacity against the ODFNEW tables, electron density against PySME's equation of state, both at the same "
-        "temperature and pressure, in per cent; for the network and for the computed ODFNEW models (for a model of "
-        "ATLAS12 the tables are of other physics).",
-        f"sme-pinn-atmo validate closure {Path(task.model).name}",
-        ("residual", "models", "median", "p95"), rows, {}, result,
+        f"At nodes that {Path(model).stem} has not seen: opacity against the ODFNEW tables, electron density against "
+        "PySME's equation of state, both at the same temperature and pressure, in per cent; for the network and for "
+        "the computed models themselves.",
+        f"sme-pinn-atmo validate closure {Path(model).name}", ("residual", "models", "median", "p95"), rows, {}, result,
     )  # fmt: skip
 
 
@@ -451,7 +456,7 @@ def _cells(markdown: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
 _NODES = 160
 
 #: Parts that are about the models of --heldout.
-_ON_HELDOUT = ("interpolation", "spectra", "fits")
+_ON_HELDOUT = ("interpolation", "spectra", "fits", "gradients", "closure")
 
 #: Parts of the report, in its order.
 PARTS: dict[str, Callable[[Task], Section]] = {
