@@ -414,24 +414,29 @@ def solar(
 @click.argument("data", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--heldout", is_flag=True, help="Only the rows that the model's card records as held out.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default="structures.png", show_default=True,
-              help="The plot.")  # fmt: skip
+              help="The first plot; the others lie beside it.")  # fmt: skip
 def structures(model: str, data: Path, heldout: bool, out: Path) -> None:
-    """Plot errors against depth and the hydrostatic residual beside that of the computed models.
+    """Errors against depth with the hydrostatic residual, dP/dtau against (g-a)/kappa, and where the models lie.
 
-    Example: sme-pinn-atmo validate structures atlas9_heldout.safetensors atlas9.npz --heldout
+    Three plots, as Figs. 2 to 4 and 6 of arXiv:2507.06357; the second and third have _hydrostatics and _coverage in
+    their names. Example: sme-pinn-atmo validate structures atlas9_heldout.safetensors atlas9.npz --heldout
     """
     from .emulator import Emulator
     from .grids import read
     from .validation.scores import heldout_rows
-    from .validation.structures import plot_errors
+    from .validation.structures import plot_coverage, plot_errors, plot_hydrostatics
 
     emulator, truth = Emulator.load(model), read(data)
     if heldout:
         truth = truth.select(heldout_rows(emulator, data.name))
     if not len(truth):
         raise click.ClickException(f"the card of {emulator.name} records no held-out rows of {data.name}")
-    plot_errors(emulator, truth, out)
-    _say(f"plot: {out}")
+    for draw, path in (
+        (plot_errors, out), (plot_hydrostatics, out.with_stem(f"{out.stem}_hydrostatics")),
+        (plot_coverage, out.with_stem(f"{out.stem}_coverage")),
+    ):  # fmt: skip
+        draw(emulator, truth, path)
+        _say(f"plot: {path}")
 
 
 @validate.command()

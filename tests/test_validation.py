@@ -59,6 +59,20 @@ def test_prediction_is_at_the_depths_of_the_truth(tiny_model: Path, structures: 
     np.testing.assert_allclose(predict_like(emulator, part), predict_like(emulator, structures)[:, 5:20], rtol=1e-9)
 
 
+def test_structures_of_any_model_and_data_are_drawn(tiny_model: Path, structures: Structures, tmp_path: Path) -> None:
+    truth = tmp_path / "truth.npz"
+    write_npz(truth, structures)
+    arguments = ["validate", "structures", str(tiny_model), str(truth), "--out", str(tmp_path / "a.png")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    for name in ("a.png", "a_hydrostatics.png", "a_coverage.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "a_coverage.png", "a_hydrostatics.png", "truth.npz"]
+    result = CliRunner().invoke(main, [*arguments, "--heldout"])
+    assert result.exit_code == 1
+    assert "records no held-out rows of truth.npz" in result.output
+
+
 def test_folds_pool_what_each_model_held_out(tiny_model: Path, structures: Structures) -> None:
     emulator = Emulator.load(tiny_model)
 
