@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +16,19 @@ LABELS = ("teff", "logg", "m_h", "alpha_m", "vturb")
 FEATURES = ("log_teff", "theta", "logg", "m_h", "alpha_m", "vturb", "log_g_teff4")
 
 
-def made_up_structures(n: int = 60, seed: int = 0, n_depth: int = 40) -> Structures:
-    """Grey, hydrostatic atmospheres with a power-law opacity: right in kind, quick to make."""
+def made_up_structures(n: int = 60, seed: int = 0, n_depth: int = 40, labels: Any = None) -> Structures:
+    """Grey, hydrostatic atmospheres with a power-law opacity: right in kind, quick to make.
+
+    labels : values of `LABELS`, n each; drawn at random if left out
+    """
     rng = np.random.default_rng(seed)
     log_tau = np.linspace(-5.0, 2.0, n_depth)
     tau = 10.0**log_tau
-    labels = {
+    drawn = {
         "teff": rng.uniform(4500, 7000, n), "logg": rng.uniform(2, 5, n), "m_h": rng.uniform(-1, 0.5, n),
         "alpha_m": rng.choice([0.0, 0.4], n), "vturb": rng.uniform(0, 4, n),
     }  # fmt: skip
+    labels = drawn if labels is None else dict(zip(LABELS, labels, strict=True))
     teff, g = labels["teff"][:, None], 10.0 ** labels["logg"][:, None]
     t = physics.grey_temperature(tau, teff)
     kappa = 0.2 * (t / 5777) ** 3 * (tau + 1e-3) ** 0.3 * 10 ** (0.3 * labels["m_h"][:, None])

@@ -16,6 +16,7 @@ import pytest
 
 from sme_pinn_atmo import Emulator
 from sme_pinn_atmo.grids import write_npz
+from sme_pinn_atmo.runtime import FIELDS
 
 from .conftest import made_up_structures
 
@@ -172,6 +173,42 @@ def test_a_teacher_loses_the_error_that_all_its_stars_share() -> None:
     np.testing.assert_allclose(corrected(teacher, truth, 4, 5500.0).y, y, atol=1e-12)
     with pytest.raises(ValueError, match="at least 5"):
         corrected(teacher, replace(truth, held=np.ones(50, bool)), 4, 5500.0)
+
+
+def test_neighbours_differ_in_one_label_only() -> None:
+    teff, logg = np.meshgrid([5000.0, 5250.0, 5500.0], [3.0, 4.0], indexing="ij")
+    x = np.stack([teff.ravel(), logg.ravel()], axis=1)
+    x = np.concatenate([x, x[:1], [[9000.0, 1.0]]])  # another corpus, and one that is alone
+    near = data.neighbours(x, np.array([0] * 6 + [1, 0]))
+    assert near.tolist() == [[2, 1], [3, 0], [4, 3], [5, 2], [2, 5], [3, 4], [6, 6], [7, 7]]
+
+
+def test_slopes_count_only_differences_of_errors() -> None:
+    from sme_pinn_atmo.training.loop import slope_loss
+
+    y = torch.randn(4, 6, 5, dtype=torch.float64)
+    mask = torch.ones(4, 5, dtype=torch.bool)
+    predicted = torch.zeros(4, 7, 5, dtype=torch.float64)
+    order = [FIELDS.index(c) for c in data.COLUMNS]
+    predicted[:, order] = y + 0.01
+    assert slope_loss(predicted, y, mask) < 1e-12  # the same error everywhere: slopes are right
+    predicted[:2, order] += 0.01
+    assert slope_loss(predicted, y, mask) > 1
+    mask[:2] = False
+    mask[0, 0] = True
+    assert torch.isfinite(slope_loss(predicted, y, mask))
+
+
+def test_training_with_a_gradient_term(folder: Path) -> None:
+    grid = np.meshgrid(np.arange(4500, 7001, 250.0), [3.0, 3.5, 4.0, 4.5], [-0.5, 0.0, 0.5], [0.0], [2.0])
+    write_npz(folder / "grid.npz", made_up_structures(132, labels=[g.ravel() for g in grid]))
+    (folder / "slopes.toml").write_text(CONFIG.replace("epoch = 50", "epoch = 50\ngradient = 1.0"))
+    train_model(read_config("slopes.toml"), folder / "slopes.safetensors", progress=False)
+    emulator = Emulator.load(folder / "slopes.safetensors")
+    star = {"teff": 5777.0, "logg": 4.2, "m_h": 0.1, "alpha_m": 0.0, "vturb": 2.0}
+    slope = emulator.jacobian(**star, fields=("temperature",))["temperature"][:, 0]
+    # Grey atmospheres: the temperature is proportional to Teff.
+    np.testing.assert_allclose(slope * 5777 / emulator.predict(**star).temperature, 1.0, atol=0.02)
 
 
 def test_models_that_contradict_themselves_are_dropped() -> None:

@@ -15,7 +15,7 @@ from scipy.interpolate import CubicSpline
 from .. import physics
 from ..grids import Structures, read
 
-__all__ = ["TrainingSet", "data_path", "load_source", "network_fields", "on_grid", "other_depths"]
+__all__ = ["TrainingSet", "data_path", "load_source", "neighbours", "network_fields", "on_grid", "other_depths"]
 
 Array = NDArray[np.float64]
 
@@ -101,6 +101,23 @@ def other_depths(structures: Structures, first: float, step: float) -> Structure
         stated, other = (np.nanmedian(np.abs(integral - t), axis=1) for t in (structures.log_tau_ross, alternative))
     use = other < stated
     return replace(structures, log_tau_ross=np.where(use[:, None], alternative, structures.log_tau_ross))
+
+
+def neighbours(x: Array, corpus: NDArray[Any]) -> NDArray[np.int64]:
+    """The next star along each label, all others equal, of the same corpus: (n, n_label) indices.
+
+    At the end of a row it is the one before; a star that is alone is its own neighbour.
+    """
+    n, n_label = x.shape
+    out = np.tile(np.arange(n)[:, None], (1, n_label))
+    for j in range(n_label):
+        others = np.delete(x, j, axis=1)
+        order = np.lexsort((x[:, j], *others.T, corpus))
+        here, there = order[:-1], order[1:]
+        row = (np.abs(others[here] - others[there]).max(axis=1, initial=0.0) < 1e-6) & (corpus[here] == corpus[there])
+        out[there[row], j] = here[row]
+        out[here[row], j] = there[row]
+    return out
 
 
 def network_fields(y: Array, x: Array, labels: Sequence[str], ln_tau: Array) -> Array:

@@ -17,9 +17,9 @@ from ..emulator import write_atomically
 from ..labels import Domain
 from ..network import HydrostaticNetwork
 from ..runtime import FIELDS
-from .data import COLUMNS, TrainingSet, network_fields
+from .data import COLUMNS, TrainingSet, neighbours, network_fields
 
-__all__ = ["SCALES", "corpora", "profile_loss", "train_network"]
+__all__ = ["SCALES", "corpora", "profile_loss", "slope_loss", "train_network"]
 
 #: Relative errors at which the loss turns from quadratic to linear, for each of `COLUMNS`: what counts as small.
 SCALES = {"temperature": 2e-4, "opacity": 1.5e-3, "radiative_acceleration": 1e-2, "electron_density": 2.5e-3,
@@ -34,9 +34,26 @@ def profile_loss(predicted: Tensor, y: Tensor, mask: Tensor, weight: Tensor) -> 
     predicted : (n, 7, n_depth) ln of `runtime.FIELDS`; y : (n, 6, n_depth) ln of `COLUMNS`;
     mask : (n, n_depth); weight : (n,)
     """
+    return _mean_size(_errors(predicted, y), mask * weight[:, None])
+
+
+def slope_loss(predicted: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+    """`profile_loss` of differences between the first half of the stars and the second: errors of slopes in the labels.
+
+    Cf. the gradient term of PhDLspec (arXiv:2604.02730), there for spectra.
+    """
+    n = len(y) // 2
+    error = _errors(predicted, y)
+    return _mean_size(error[:n] - error[n:], mask[:n] & mask[n:])
+
+
+def _errors(predicted: Tensor, y: Tensor) -> Tensor:
     scale = torch.tensor([SCALES[c] for c in COLUMNS], dtype=predicted.dtype, device=predicted.device)
-    error = (predicted[:, _COLUMN_INDEX] - y) / scale[:, None]
-    w = (mask * weight[:, None])[:, None]
+    return (predicted[:, _COLUMN_INDEX] - y) / scale[:, None]
+
+
+def _mean_size(error: Tensor, weight: Tensor) -> Tensor:
+    w = weight[:, None]
     return ((torch.sqrt(1 + error**2) - 1) * w).sum() / (w.sum() * len(COLUMNS))
 
 
@@ -47,8 +64,9 @@ def train_network(
 
     `config` has `seed`, the table `network` (labels, features, width, depth, n_component, log_tau) and the
     table `training` (steps, batch, learning_rate, epoch: steps between checkpoints, start: weights to start
-    from, collocation: stars anywhere in `domain` that must be physical, seed: of the weights and batches, where
-    it is not to be that of the folds). With `checkpoint` there, training goes on
+    from, collocation: stars anywhere in `domain` that must be physical, gradient: weight of `slope_loss`, for which
+    half of a batch are neighbours of the other half, seed: of the weights and batches, where it is not to be that of
+    the folds). With `checkpoint` there, training goes on
     from it. Same configuration, same machine: same weights.
     """
     t = config["training"]
@@ -83,9 +101,14 @@ def train_network(
         step = state["step"]
     bar = tqdm(total=t["steps"], initial=step, disable=not progress, desc=config["name"], unit="step", mininterval=5)
     share = weight / weight.sum()
+    near = torch.tensor(neighbours(x.cpu().numpy(), corpus.cpu().numpy())) if t.get("gradient") else None
     running, last = None, time.monotonic()
     while step < t["steps"]:
-        pick = torch.multinomial(share.cpu(), t["batch"], replacement=True, generator=generator).to(device)
+        pick = torch.multinomial(share.cpu(), t["batch"], replacement=True, generator=generator)
+        if near is not None:
+            half = pick[: len(pick) // 2]
+            pick = torch.cat([half, near[half, torch.randint(near.shape[1], half.shape, generator=generator)]])
+        pick = pick.to(device)
         labels = x[pick]
         if width.any():
             # Another value of a label that a structure does not depend on, each time that it is met.
@@ -95,6 +118,8 @@ def train_network(
             )
         predicted = net(labels, corpus[pick])
         loss = profile_loss(predicted, y[pick], mask[pick], torch.ones_like(weight[pick]))
+        if near is not None:
+            loss = loss + t["gradient"] * slope_loss(predicted, y[pick], mask[pick])
         if anywhere is not None:
             if hard is None:
                 hard = _hardest(net, anywhere, exported, generator)
