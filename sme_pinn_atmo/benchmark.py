@@ -59,6 +59,7 @@ def run(model: str = "atlas12", *, batch: int = 10_000) -> dict[str, Any]:
     many: dict[str, Any] = {n: stars[:, j] for j, n in enumerate(domain.labels)}
     fields = ("temperature", "opacity", "radiative_acceleration", "electron_density", "rhox", "gas_pressure")
     operations = multiply_adds(emulator)
+    weights = int(sum(v.size for v in network.tensors.values()))
 
     matrix_rate = _matrix_product_rate()
     small_rate = _matrix_vector_rate(network.tensors["w"].shape[1])
@@ -92,13 +93,12 @@ def run(model: str = "atlas12", *, batch: int = 10_000) -> dict[str, Any]:
         "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform(),
                     "threads": os.environ.get("OMP_NUM_THREADS", "default")},
         "versions": {"sme_pinn_atmo": __version__, "python": sys.version.split()[0], "numpy": np.__version__},
-        "model": {"name": model, "multiply_adds": operations, "weights": int(sum(
-            v.size for v in network.tensors.values()))},
+        "model": {"name": model, "multiply_adds": operations, "weights": weights},
         "rates": {"matrix product [multiply-adds/s]": matrix_rate, "matrix times vector [multiply-adds/s]": small_rate},
         "times [s]": rows,
         "where the time goes, one star [s]": _parts(emulator, one),
         f"where the time goes, {_PART} stars in a block [s]": _parts(emulator, {k: v[:_PART] for k, v in many.items()}),
-        "bytes": {"weights": 8 * int(sum(v.size for v in network.tensors.values())),
+        "bytes": {"weights": 8 * weights,
                   "profiles of a star": 8 * 7 * len(emulator.tau_ross)},
         "time per star against batch size [s]": sizes,
         "time against depth points, one star [s]": depths,

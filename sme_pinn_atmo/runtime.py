@@ -11,7 +11,7 @@ spline in ln tau, so that every structure is hydrostatic by construction. `netwo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -149,23 +149,35 @@ class Network:
 
         tau : (n_depth,) increasing Rosseland depths inside the grid's range; None for the grid itself.
         """
-        return self._in_blocks(x, tau, exponential=False)
+        return self._in_blocks(lambda block: (self._log_profiles(block, tau),), x)[0]
 
     def profiles(self, x: Array, tau: Array | None = None) -> Array:
         """`FIELDS` themselves, (..., 7, n_depth), in the units of `structure.PROFILES`."""
-        return self._in_blocks(x, tau, exponential=True)
 
-    def _in_blocks(self, x: Array, tau: Array | None, exponential: bool) -> Array:
+        def block(x: Array) -> tuple[Array]:
+            out = self._log_profiles(x, tau)
+            return (np.exp(out, out=out),)
+
+        return self._in_blocks(block, x)[0]
+
+    def _log_profiles(self, x: Array, tau: Array | None) -> Array:
+        out, _ = self._fields(x, self._branch(x))
+        return out if tau is None else out @ self.depth_matrix(tau).T
+
+    @staticmethod
+    def _in_blocks(function: Callable[[Array], tuple[Array, ...]], x: Array) -> tuple[Array, ...]:
+        """The arrays (..., more axes) that `function` gives for labels x (..., n_label), `_BLOCK` stars at a time."""
         if x.size <= _BLOCK * x.shape[-1]:
-            out, _ = self._fields(x, self._branch(x))
-            out = out if tau is None else out @ self.depth_matrix(tau).T
-            return np.exp(out, out=out) if exponential else out
+            return function(x)
         flat = x.reshape(-1, x.shape[-1])
-        depths = len(self.ln_tau if tau is None else np.asarray(tau))
-        result = np.empty((len(flat), len(FIELDS), depths))
+        out: list[Array] = []
         for start in range(0, len(flat), _BLOCK):
-            result[start : start + _BLOCK] = self._in_blocks(flat[start : start + _BLOCK], tau, exponential)
-        return result.reshape(*x.shape[:-1], *result.shape[1:])
+            parts = function(flat[start : start + _BLOCK])
+            if not out:
+                out = [np.empty((len(flat), *part.shape[1:])) for part in parts]
+            for whole, part in zip(out, parts, strict=True):
+                whole[start : start + _BLOCK] = part
+        return tuple(whole.reshape(*x.shape[:-1], *whole.shape[1:]) for whole in out)
 
     def depth_matrix(self, tau: Array) -> Array:
         """(n_tau, n_grid) cubic spline in ln tau from the model's grid to the depths `tau`."""
@@ -180,6 +192,10 @@ class Network:
         Tangents of all labels travel through the network beside the value, so that the cost is that of a
         few forward passes.
         """
+        value, jacobian = self._in_blocks(lambda block: self._log_jacobian(block, tau), x)
+        return value, jacobian
+
+    def _log_jacobian(self, x: Array, tau: Array | None) -> tuple[Array, Array]:
         grad = np.stack([gradient(x) for _, gradient in self._functions], axis=-1)  # (..., n_label, n_feature)
         h, dh = self._features(x) @ self._w_in + self._b_in, grad @ self._w_in
         for w, b in self._hidden:

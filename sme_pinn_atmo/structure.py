@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -110,7 +110,7 @@ class ModelAtmosphere:
         """The atmospheres at an index of a batch."""
         if not self.shape:
             raise IndexError("this is a single atmosphere; only a batch can be indexed")
-        rows = {f.name: getattr(self, f.name)[index] for f in fields(self)[1:8]}
+        rows = {name: getattr(self, name)[index] for name in _HELD}
         labels = {k: np.broadcast_to(np.asarray(v), self.shape)[index] for k, v in self.labels.items()}
         return ModelAtmosphere(labels, **rows, solar_scale=self.solar_scale, source=self.source)
 

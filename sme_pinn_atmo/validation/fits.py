@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..composition import SOLAR_SCALES
-from ..emulator import Emulator, write_atomically
+from ..emulator import Emulator, replacing, write_atomically
 from ..grids import Structures, read, write_pysme_grid
 from .spectrum import data_file, layers_of, read_atlas, read_lines
 
@@ -439,6 +439,5 @@ def _plot_smooth(path: Path, smooth: Sequence[dict[str, Any]]) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    figure.savefig(temporary, dpi=130, format="png")
-    temporary.replace(path)
+    with replacing(path) as (part,):
+        figure.savefig(part, dpi=130, format="png")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import korg
-from ..emulator import write_atomically
-from .spectrum import STEP, Layers
+from .spectrum import STEP, Layers, grid, kept_flux
 
 __all__ = ["synthesiser"]
 
@@ -40,27 +37,15 @@ def synthesiser(lines_path: Path) -> Callable[..., tuple[Array, Array]]:
         layers: Layers, lines: Any, window: tuple[float, float], *, vmic: float, cache: Path | None = None
     ) -> tuple[Array, Array]:
         low, high = window
-        wave = np.arange(low, high + STEP / 2, STEP)
+        wave = grid(window)
         columns = [getattr(layers, name) for name in _COLUMNS]
-        key = hashlib.sha256(identity.encode())
-        for value in (*columns, layers.m_h, wave, vmic):
-            key.update(np.ascontiguousarray(np.asarray(value, dtype=float)).tobytes())
-        kept = None if cache is None else cache / f"{key.hexdigest()[:24]}.npy"
-        if kept is not None and kept.is_file():
-            with contextlib.suppress(OSError, ValueError, EOFError):  # a damaged file is made anew
-                flux = np.load(kept)
-                if flux.shape == wave.shape:
-                    return wave, flux
-        # Korg's grid is even in vacuum, some 1e-6 A off the one in air.
-        grid = (low - 2 * STEP, high + 2 * STEP, STEP)
-        flux = np.interp(wave, *korg.synthesize_layers(columns, grid, linelist=linelist, vmic=vmic, m_h=layers.m_h))
-        if not np.isfinite(flux).all():
-            raise FloatingPointError(f"Korg gave a flux that is not finite between {low:g} and {high:g} A")
-        if kept is not None:
-            buffer = io.BytesIO()
-            np.save(buffer, flux)
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(kept, buffer.getvalue())
-        return wave, flux
+
+        def make() -> Array:
+            # Korg's grid is even in vacuum, some 1e-6 A off the one in air.
+            around = (low - 2 * STEP, high + 2 * STEP, STEP)
+            air, flux = korg.synthesize_layers(columns, around, linelist=linelist, vmic=vmic, m_h=layers.m_h)
+            return np.interp(wave, air, flux)
+
+        return wave, kept_flux(cache, (*columns, layers.m_h, wave, vmic), identity, wave, "Korg", make)
 
     return synthesise

@@ -227,6 +227,10 @@ def _about(task: Task) -> dict[str, str]:
 # ---------------------------------------------------------------------- the parts
 
 
+def _pairs(scores: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    return [f"{scores[c]['median']:.3g} / {scores[c]['p95']:.3g}" for c in columns]
+
+
 def _cross_validation(task: Task) -> Section:
     from .structures import plot_calibration
 
@@ -235,7 +239,7 @@ def _cross_validation(task: Task) -> Section:
         raise ValueError(f"the card of {task.emulator.name} has no cross-validation: validate folds --into adds one")
     columns = ("RHOX", "T", "P", "XNE", "ABROSS", "HSE")
     rows = tuple(
-        (name, str(s["models"]), *(f"{s[c]['median']:.3g} / {s[c]['p95']:.3g}" for c in columns))
+        (name, str(s["models"]), *_pairs(s, columns))
         for name, s in entry["figures"].items() if isinstance(s, dict)
     )  # fmt: skip
     figures = {}
@@ -267,7 +271,7 @@ def _structures(task: Task) -> Section:
     plot_coverage(task.emulator, truth, task.out / "coverage.png")
     left_out = sum(len(d.get("drop", [])) for d in task.emulator.card["data"] if d.get("file") == name)
     columns = ("RHOX", "T", "P", "XNE", "ABROSS", "HSE")
-    rows = tuple((k, str(s["models"]), *(f"{s[c]['median']:.3g} / {s[c]['p95']:.3g}" for c in columns))
+    rows = tuple((k, str(s["models"]), *_pairs(s, columns))
                  for k, s in scores.items() if isinstance(s, dict))  # fmt: skip
     return Section(
         "structures", "Structures",
@@ -307,8 +311,7 @@ def _gradients(task: Task) -> Section:
     result = compare_families(emulator, truth, heldout_rows(emulator, "atlas9.npz"))
     plot(result, task.out / "gradients.png")
     jumps = continuity(task.emulator)
-    rows = tuple((k, str(r["nodes"]), *(f"{r['difference'][p]['median']:.3g} / {r['difference'][p]['p95']:.3g}"
-                                        for p in PROFILES)) for k, r in result.items())  # fmt: skip
+    rows = tuple((k, str(r["nodes"]), *_pairs(r["difference"], PROFILES)) for k, r in result.items())  # fmt: skip
     return Section(
         "gradients", "Derivatives",
         f"Logarithmic derivatives at nodes that {Path(model).stem} has not seen: centred differences of the network "
@@ -366,7 +369,7 @@ def _interpolation(task: Task) -> Section:
         result = interpolation.run(path, progress=False)
         for who, scores, failed in (("PINN", result.pinn, 0), ("PySME's interpolation", result.pysme, result.failed)):
             rows += [(f"{Path(path).stem}: {who}, {k}", str(s["models"]), str(failed) if k == "all" else "",
-                      *(f"{s[c]['median']:.3g} / {s[c]['p95']:.3g}" for c in columns))
+                      *_pairs(s, columns))
                      for k, s in scores.items() if isinstance(s, dict)]  # fmt: skip
         numbers[Path(path).name] = asdict(result)
     return Section(

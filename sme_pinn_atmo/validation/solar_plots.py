@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..emulator import replacing
 from .masks import MASK
 from .spectrum import Fit, broaden
 
@@ -135,8 +136,7 @@ def plot_lines(out: Path, widths: Mapping[str, Any], pinn: str) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    """The figure as PNG and PDF, each through a temporary file."""
-    for kind in ("png", "pdf"):
-        temporary = path.with_name(f".{path.stem}.{kind}.part")
-        figure.savefig(temporary, dpi=130, format=kind)
-        temporary.replace(path.with_suffix(f".{kind}"))
+    """The figure as PNG and PDF."""
+    with replacing(path.with_suffix(".png"), path.with_suffix(".pdf")) as parts:
+        for part, kind in zip(parts, ("png", "pdf"), strict=True):
+            figure.savefig(part, dpi=130, format=kind)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from .. import __version__
-from ..emulator import Emulator, write_atomically
+from ..emulator import Emulator, replacing, write_atomically
 from ..grids import Structures, read, write_pysme_grid
 from .scores import heldout_rows
 from .spectrum import Layers, broaden, data_file, layers_of, read_lines, synthesise_windows
@@ -427,6 +427,5 @@ def _plot(results: Sequence[dict[str, Any]], path: Path) -> None:
         axis.invert_xaxis()
         axis.invert_yaxis()
         figure.colorbar(points, ax=axis, label="rms of the normalised flux")
-    temporary = path.with_name(f".{path.name}.part")
-    figure.savefig(temporary, dpi=110, format="png")
-    temporary.replace(path)
+    with replacing(path) as (part,):
+        figure.savefig(part, dpi=110, format="png")

@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,29 +119,49 @@ def synthesise(
     """
     import pysme
 
-    low, high = window
     used = lines[_near(lines, window)]
-    wave = _grid(window)
-    key = hashlib.sha256()
+    wave = grid(window)
     columns = (used[c] for c in ("wlcent", "gflog", "excit", "gamrad", "gamqst", "gamvw"))
-    for value in (*(getattr(layers, f) for f in Layers.__dataclass_fields__), *columns, wave, vmic):
+    depends_on = (*(getattr(layers, f) for f in Layers.__dataclass_fields__), *columns, wave, vmic)
+    text = f"{pysme.__version__} {pattern} {' '.join(map(str, used['species']))}"
+    flux = kept_flux(
+        cache, depends_on, text, wave, "PySME", lambda: _pysme_flux(layers, used, [wave], vmic, pattern, 0.0)[0]
+    )
+    return wave, flux
+
+
+def kept_flux(
+    cache: Path | None, numbers: Sequence[Any], text: str, wave: Array, code: str, make: Callable[[], Array]
+) -> Array:
+    """What `make` gives on the wavelengths `wave` [A], or what an earlier call of equal arguments has left in `cache`.
+
+    numbers, text : all that the flux depends on, for the name of the file; code : who makes it, for the error
+
+    Raises FloatingPointError for a flux that is not finite.
+    """
+    key = hashlib.sha256()
+    for value in numbers:
         key.update(np.ascontiguousarray(np.asarray(value, dtype=float)).tobytes())
-    key.update(f"{pysme.__version__} {pattern} {' '.join(map(str, used['species']))}".encode())
+    key.update(text.encode())
     kept = None if cache is None else cache / f"{key.hexdigest()[:24]}.npy"
     if kept is not None and kept.is_file():
         with contextlib.suppress(OSError, ValueError, EOFError):  # a damaged file is made anew
             flux = np.load(kept)
             if flux.shape == wave.shape:
-                return wave, flux
-    flux = _pysme_flux(layers, used, [wave], vmic, pattern, 0.0)[0]
-    if not np.isfinite(flux).all():
-        raise FloatingPointError(f"PySME gave a flux that is not finite between {low:g} and {high:g} A")
+                return np.asarray(flux)
+    flux = _finite(make(), wave, code)
     if kept is not None:
         buffer = io.BytesIO()
         np.save(buffer, flux)
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(kept, buffer.getvalue())
-    return wave, flux
+    return flux
+
+
+def _finite(flux: Array, wave: Array, code: str) -> Array:
+    if not np.isfinite(flux).all():
+        raise FloatingPointError(f"{code} gave a flux that is not finite between {wave[0]:g} and {wave[-1]:g} A")
+    return flux
 
 
 def synthesise_windows(
@@ -153,15 +173,13 @@ def synthesise_windows(
     `alpha_m` [dex] is added to the abundances of the alpha elements.
     """
     near = np.logical_or.reduce([_near(lines, w) for w in windows])
-    waves = [_grid(w) for w in windows]
+    waves = [grid(w) for w in windows]
     fluxes = _pysme_flux(layers, lines[near], waves, vmic, pattern, alpha_m)
-    for (low, high), flux in zip(windows, fluxes, strict=True):
-        if not np.isfinite(flux).all():
-            raise FloatingPointError(f"PySME gave a flux that is not finite between {low:g} and {high:g} A")
-    return list(zip(waves, fluxes, strict=True))
+    return [(wave, _finite(flux, wave, "PySME")) for wave, flux in zip(waves, fluxes, strict=True)]
 
 
-def _grid(window: tuple[float, float]) -> Array:
+def grid(window: tuple[float, float]) -> Array:
+    """Wavelengths of synthetic spectra of a window [A]."""
     return np.arange(window[0], window[1] + STEP / 2, STEP)
 
 
