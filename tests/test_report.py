@@ -34,7 +34,7 @@ def test_the_page_needs_nothing_but_itself(folder: Path) -> None:
     assert "sme-pinn-atmo validate physical --model atlas12" in text
     numbers = json.loads((folder / "report.json").read_text())
     assert numbers["sections"]["physical"]["numbers"]["pressure"] == 3
-    assert numbers["sections"]["cross-validation"]["numbers"]["figures"]["all"]["models"] >= 23
+    assert numbers["sections"]["cross-validation"]["numbers"]["figures"]["all"]["models"] >= 35
 
 
 def test_finished_parts_are_kept_and_missing_data_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
