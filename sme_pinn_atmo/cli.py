@@ -569,6 +569,24 @@ def closure(model: str, heldout: bool) -> None:
 
 
 @validate.command()
+@click.argument("models", nargs=-1, required=True)
+@click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
+              help="The file whose rows the models held out.")  # fmt: skip
+@click.option("--reference", default="atlas9", show_default=True, help="Model that knows what vturb changes.")
+def vturb(models: tuple[str, ...], data: Path, reference: str) -> None:
+    """Do computed models follow the vturb they state? 1: as those of the reference do; 0: not at all.
+
+    Example: sme-pinn-atmo validate vturb fold1.safetensors fold2.safetensors --data atlas12.npz
+    """
+    from .emulator import Emulator
+    from .grids import read
+    from .validation import microturbulence as check
+
+    loaded = [Emulator.load(m) for m in models]
+    _say(check.format_rows(check.response(loaded, Emulator.load(reference), read(data), data.name)))
+
+
+@validate.command()
 @click.option("--config", default="atlas9", show_default=True, help="Training configuration: its data and folds.")
 @click.option("--fold", metavar="K/N", default="1/10", show_default=True, help="Part that is held out.")
 @click.option("--seconds", type=click.FloatRange(min=1), default=480.0, show_default=True,

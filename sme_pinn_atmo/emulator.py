@@ -33,8 +33,8 @@ _PACKAGED = Path(__file__).parent / "models"
 #: model n held-out models, l labels, e fields, m knots in depth.
 _AXES = {"feature_mean": "f", "feature_scale": "f", "w_in": "hf", "b_in": "h", "w": "khh", "b": "kh", "w_out": "ch",
          "b_out": "c", "basis": "qpd", "mean": "qd", "ln_tau": "d"}  # fmt: skip
-_ERROR_AXES = {"error_labels": "nl", "error_square": "nem", "error_prior": "em", "error_width": "l",
-               "error_ln_tau": "m"}  # fmt: skip
+_ERROR_AXES = {"error_labels": "nl", "error_log_square": "nem", "error_prior": "em", "error_weight": "",
+               "error_width": "l", "error_ln_tau": "m"}  # fmt: skip
 
 
 class ModelFileError(ValueError):
@@ -172,8 +172,7 @@ class Emulator:
 
         Raises
         ------
-        DomainError : labels outside `domain`, or not finite; or a star in a corner of the domain, without training
-            models near it, where the network's radiative acceleration leaves no positive gas pressure
+        DomainError : labels outside `domain`, or not finite; or weights that are damaged and overflow
         TypeError : labels that are missing, unknown or not numbers
         ValueError : shapes that do not broadcast, depths that do not increase or leave the model's range,
             `return_std` of a model without an error model
@@ -185,7 +184,7 @@ class Emulator:
         with np.errstate(invalid="ignore", over="ignore"):
             profiles = self.network.profiles(x, tau) if device is None else np.exp(self._on_device(x, tau, device))
         if on_outside != "nan":
-            self._check_physical(x, profiles)
+            self._check_finite(x, profiles)
         atmosphere = self._atmosphere(x, profiles, tau)
         return (atmosphere, self._std(x, atmosphere, tau)) if return_std else atmosphere
 
@@ -259,13 +258,13 @@ class Emulator:
         std["tau_ross"] = np.zeros_like(atmosphere.tau_ross)
         return {name: std[name] for name in PROFILES}
 
-    def _check_physical(self, x: NDArray[np.float64], profiles: NDArray[np.float64]) -> None:
-        """A few stars in 100,000, in corners without training models, get a gas pressure below zero."""
+    def _check_finite(self, x: NDArray[np.float64], profiles: NDArray[np.float64]) -> None:
+        """Weights that are damaged, or of a training that ran off, may overflow."""
         if math.isfinite(profiles.sum()):
             return
         bad = x.reshape(-1, x.shape[-1])[~np.isfinite(profiles).all(axis=(-2, -1)).reshape(-1)][0]
         star = ", ".join(f"{n} = {v:g}" for n, v in zip(self.domain.labels, bad, strict=True))
-        raise DomainError(f"{self.name} has no physical structure at {star}: radiation exceeds gravity there")
+        raise DomainError(f"{self.name} has no finite structure at {star}: its weights are damaged")
 
     def _depths(self, tau_ross: Any) -> NDArray[np.float64] | None:
         if tau_ross is None:
@@ -427,10 +426,10 @@ def _wrong_in_tensors(tensors: Mapping[str, NDArray[Any]], n_feature: int, n_lab
             return f"{name!r} are no increasing depths"
     if not tensors["feature_scale"].all():
         return "a scale of a feature is 0"
-    if "error_width" in tensors and (
-        (tensors["error_width"] <= 0).any() or any((tensors[f"error_{n}"] < 0).any() for n in ("square", "prior"))
-    ):
-        return "an error is negative, or a width not positive"
+    if "error_width" in tensors and ((tensors["error_width"] <= 0).any() or tensors["error_weight"] < 0):
+        return "a weight is negative, or a width not positive"
+    if any((np.abs(tensors.get(f"error_{n}", np.zeros(1))) > 100).any() for n in ("log_square", "prior")):
+        return "an error is out of all bounds"
     return ""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from .composition import ALPHA_ELEMENTS, ATOMIC_NUMBER, SOLAR_SCALES, atomic_weight
 from .emulator import Emulator, write_atomically
 from .physics import ATOMIC_MASS, BOLTZMANN
+from .runtime import FIELDS
 
 __all__ = ["export_julia", "write_golden"]
 
@@ -59,8 +60,12 @@ def write_golden(emulator: Emulator, path: str | Path, *, n: int = 24, n_tau: in
 
     A line `n n_label n_field n_depth n_tau`, then little-endian Float64: depths (n_tau,), and for each star labels
     (n_label,), ln profiles (n_field, n_depth), Jacobian (n_field, n_depth, n_label), ln profiles (n_field, n_tau).
+    A third of the stars are those of 5000 whose radiative acceleration comes nearest to gravity.
     """
-    x = emulator.domain.sample(n, seed)
+    x, many = emulator.domain.sample(n, seed), emulator.domain.sample(5000, seed + 1)
+    ln_g = np.log(10.0) * many[:, emulator.domain.labels.index("logg"), None]
+    highest = (emulator.network.log_profiles(many)[:, FIELDS.index("radiative_acceleration")] - ln_g).max(axis=1)
+    x[: n // 3] = many[np.argsort(np.abs(highest))[: n // 3]]
     ends = emulator.tau_ross[[0, -1]]
     low, high = np.log(ends)
     tau = np.exp(np.sort(np.random.default_rng(seed).uniform(low, high, n_tau)))

@@ -79,12 +79,31 @@ class HydrostaticNetwork(nn.Module):
         c = c.reshape(*c.shape[:-1], 4, self.n_component)
         return torch.einsum("...fc,fcd->...fd", c, self.basis) + self.mean
 
-    def integrals(self, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Column mass, gas pressure over gravity, and 1 - a/g from fields q (..., 4, n_depth)."""
-        dm = self._tau * torch.exp(-q[..., 1, :])
-        rest = 1 - torch.exp(q[..., 2, :])
+    def integrals(self, q: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Column mass, gas pressure over gravity, dm / dln(tau) and 1 - a/g from fields q (..., 4, n_depth)."""
+        integral = self._integral.to(q.dtype)
+        _, ln_kappa, ln_a_over_g, _ = q.unbind(-2)
+        dm = self._tau.to(q.dtype) * torch.exp(-ln_kappa)
+        rest = 1 - torch.exp(ln_a_over_g)
         dp = rest * dm
-        return dm[..., :1] + dm @ self._integral, dp[..., :1] + dp @ self._integral, rest
+        return dm[..., :1] + dm @ integral, dp[..., :1] + dp @ integral, dm, rest
+
+    def physical_pressure(self, p: Tensor, m: Tensor, dm: Tensor, rest: Tensor) -> Tensor:
+        """`physics.physical_pressure` in torch."""
+        step = torch.diff(self.ln_tau).to(p.dtype)
+
+        def cell(f: Tensor) -> Tensor:
+            return 0.5 * step * (f[..., 1:] + f[..., :-1])
+
+        def positive(u: Tensor) -> Tensor:
+            v = torch.clamp_min(1 - u, 0.0)
+            return torch.where(u < 1, 1 / (1 + v + v**2), u)
+
+        small = physics.SMALL * cell(dm)
+        u = (torch.diff(p) - cell(dm * torch.clamp_max(rest, 0.0) ** 3) / physics.SMALL**2) / small
+        more = torch.cumsum(torch.where(u < 1, small * (positive(u) - u), 0.0), -1)
+        p = p + nn.functional.pad(more, (1, 0))
+        return physics.SMALL * m * positive(p / (physics.SMALL * m))
 
     def unphysical(self, x: Tensor, corpus: Tensor | int = 0) -> Tensor:
         """How far structures at labels x are from physical ones, (...,); zero where they are.
@@ -92,7 +111,7 @@ class HydrostaticNetwork(nn.Module):
         Counts gas pressure below a hundredth of m g, column mass that does not increase inwards, and pressure
         that does not where g > a.
         """
-        m, p, rest = self.integrals(torch.clamp(self.fields(x, corpus).double(), -30, 30))
+        m, p, _, rest = self.integrals(torch.clamp(self.fields(x, corpus), -30, 30))
         low = torch.relu(0.01 - p / m)
         down_m = torch.relu(1e-3 - torch.diff(torch.log(torch.clamp_min(m, 1e-30))))
         scale = torch.abs(p[..., 1:].detach()) + 1e-3 * m[..., 1:].detach()
@@ -100,19 +119,24 @@ class HydrostaticNetwork(nn.Module):
         return low.sum(-1) + down_m.sum(-1) + down_p.sum(-1)
 
     def forward(self, x: Tensor, corpus: Tensor | int = 0) -> Tensor:
-        """Natural logarithms of `runtime.FIELDS` for labels x (..., n_label), double: (..., 7, n_depth)."""
+        """Natural logarithms of `runtime.FIELDS` for labels x (..., n_label): (..., 7, n_depth).
+
+        In the precision of the weights.
+        """
         # While training, a star may run off for some steps: no overflow, so that it can come back.
-        q = torch.clamp(self.fields(x, corpus).double(), -30, 30)
+        q = torch.clamp(self.fields(x, corpus), -30, 30)
+        x = x.to(q.dtype)
         ln_g = _LN10 * x[..., self._logg, None]
-        ln_t = q[..., 0, :] + self._ln_grey + torch.log(x[..., self._teff, None])
-        m, p, _ = self.integrals(q)
-        # An untrained network may be rough in depth, or push a above g for long: floors keep its loss finite.
+        ln_t, ln_kappa, ln_a, logit = q.unbind(-2)
+        ln_t = ln_t + (self._ln_grey.to(q.dtype) + torch.log(x[..., self._teff, None]))
+        m, p, dm, rest = self.integrals(q)
+        # An untrained network may be rough in depth: a floor keeps its loss finite.
         m = torch.maximum(m, m[..., :1])
-        p = torch.maximum(p, 1e-3 * m.detach())
+        p = self.physical_pressure(p, m, dm, rest)
         ln_p = torch.log(p) + ln_g
         ln_n = ln_p - ln_t - float(np.log(physics.BOLTZMANN))
-        ln_f, ln_rest = nn.functional.logsigmoid(q[..., 3, :]), nn.functional.logsigmoid(-q[..., 3, :])
-        out = (ln_t, q[..., 1, :], q[..., 2, :] + ln_g, ln_n + ln_f, torch.log(m), ln_p, ln_n + ln_rest)
+        ln_f, ln_rest = nn.functional.logsigmoid(logit), nn.functional.logsigmoid(-logit)
+        out = (ln_t, ln_kappa, ln_a + ln_g, ln_n + ln_f, torch.log(m), ln_p, ln_n + ln_rest)
         return torch.stack(out, -2)
 
     # ------------------------------------------------------------------ start and finish

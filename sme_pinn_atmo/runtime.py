@@ -6,7 +6,8 @@ c = W_out h + b_out -> four smooth fields on the model's grid in ln tau, q = mea
     T = T_grey(tau, Teff) exp(q_0)   kappa = exp(q_1)   a = g exp(q_2)   n_e = sigmoid(q_3) P / kT
 
 and column mass m and gas pressure P by integrating d tau = kappa dm and dP = (g - a) dm through the cubic
-spline in ln tau, so that every structure is hydrostatic by construction. `network.py` is the same in torch.
+spline in ln tau, so that every structure is hydrostatic by construction; `physics.physical_pressure` takes over where a
+comes near g. `network.py` is the same in torch.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ FIELDS = ("temperature", "opacity", "radiative_acceleration", "electron_density"
 
 _LN10 = float(np.log(10.0))
 _LN_BOLTZMANN = float(np.log(physics.BOLTZMANN))
+
+#: From this 1 - a/g on, upwards, `physics.physical_pressure` changes nothing.
+_NEAR = 0.1
+_TINY = 1e-30  # imaginary step: exact to rounding
 
 #: Stars that go through the network at once: their intermediate arrays stay in the processor's cache.
 _BLOCK = 512
@@ -103,6 +108,7 @@ class Network:
         grey = np.log(physics.grey_temperature(self.tau, np.ones(1)))
         self._mean: Array = w["mean"] + np.vstack([grey, np.zeros((n_field - 1, n_depth))])
         self._integral: Array = np.ascontiguousarray(physics.integration_matrix(self.ln_tau).T)
+        self._step: Array = np.diff(self.ln_tau)
 
     # ------------------------------------------------------------------ forward
 
@@ -134,15 +140,23 @@ class Network:
         ln_t = ln_theta + np.log(x[..., self._teff][..., None])
         fraction = 1.0 / (1.0 + np.exp(-logit))
         dm = self.tau * np.exp(-ln_kappa)  # dm / dln(tau)
-        dp = (1.0 - np.exp(ln_a_over_g)) * dm  # dP / dln(tau) / g
-        ln_m = np.log(dm[..., :1] + dm @ self._integral)
-        ln_p = np.log(dp[..., :1] + dp @ self._integral) + ln_g
+        rest = 1.0 - np.exp(ln_a_over_g)
+        m, p = self._integrals(dm, rest)
+        near = rest.min(axis=-1) < _NEAR
+        if near.any():
+            p[near] = physics.physical_pressure(p[near], m[near], dm[near], rest[near], self._step)
+        ln_m, ln_p = np.log(m), np.log(p) + ln_g
         ln_n = ln_p - ln_t - _LN_BOLTZMANN
         rows = (ln_t, ln_kappa, ln_a_over_g + ln_g, ln_n + np.log(fraction), ln_m, ln_p, ln_n + np.log1p(-fraction))
         out = np.empty((*lead, len(rows), *depths))  # np.stack takes longer than a star's integrals
         for j, row in enumerate(rows):
             out[..., j, :] = row
         return out, fraction
+
+    def _integrals(self, dm: Array, rest: Array) -> tuple[Array, Array]:
+        """Column mass and gas pressure over gravity from dm / dln(tau) and 1 - a/g."""
+        dp = rest * dm
+        return dm[..., :1] + dm @ self._integral, dp[..., :1] + dp @ self._integral
 
     def log_profiles(self, x: Array, tau: Array | None = None) -> Array:
         """Natural logarithms of `FIELDS` for labels x (..., n_label): (..., 7, n_depth).
@@ -212,12 +226,20 @@ class Network:
         d_ln_t = dq[..., 0, :].copy()
         d_ln_t[..., self._teff, :] += 1.0 / x[..., self._teff][..., None]
         ln_g = _LN10 * x[..., self._logg][..., None]
-        a_over_g = np.exp(value[..., 2, :] - ln_g)[..., None, :]
+        rest = 1.0 - np.exp(value[..., 2, :] - ln_g)[..., None, :]
         dm = (self.tau * np.exp(-value[..., 1, :]))[..., None, :]
         d_dm = -dm * dq[..., 1, :]
-        d_dp = (1.0 - a_over_g) * d_dm - a_over_g * dq[..., 2, :] * dm
-        d_ln_m = (d_dm[..., :1] + d_dm @ self._integral) / np.exp(value[..., 4, :])[..., None, :]
-        d_ln_p = (d_dp[..., :1] + d_dp @ self._integral) / np.exp(value[..., 5, :] - ln_g)[..., None, :] + d_ln_g
+        d_rest = (rest - 1.0) * dq[..., 2, :]
+        d_dp = rest * d_dm + d_rest * dm
+        d_m, d_p = d_dm[..., :1] + d_dm @ self._integral, d_dp[..., :1] + d_dp @ self._integral
+        near = rest.min(axis=(-2, -1)) < _NEAR
+        if near.any():
+            m, p = self._integrals(dm, rest)
+            pairs = zip((p, m, dm, rest), (d_p, d_m, d_dm, d_rest), strict=True)
+            moved = [f[near] + 1j * _TINY * d_f[near] for f, d_f in pairs]
+            d_p[near] = physics.physical_pressure(moved[0], moved[1], moved[2], moved[3], self._step).imag / _TINY
+        d_ln_m = d_m / np.exp(value[..., 4, :])[..., None, :]
+        d_ln_p = d_p / np.exp(value[..., 5, :] - ln_g)[..., None, :] + d_ln_g
         fraction = fraction[..., None, :]
         d_ln_n = d_ln_p - d_ln_t
         d = (d_ln_t, dq[..., 1, :], dq[..., 2, :] + d_ln_g, d_ln_n + (1 - fraction) * dq[..., 3, :], d_ln_m,

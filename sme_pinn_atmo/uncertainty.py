@@ -14,10 +14,10 @@ __all__ = ["ERROR_FIELDS", "ErrorModel"]
 
 Array = NDArray[np.float64]
 
-#: Profiles whose errors are recorded, in the order of the second axis of `ErrorModel.square`.
+#: Profiles whose errors are recorded, in the order of the second axis of `ErrorModel.log_square`.
 ERROR_FIELDS = ("temperature", "opacity", "radiative_acceleration", "electron_density", "rhox", "gas_pressure")
 
-_TENSORS = ("labels", "square", "prior", "width", "ln_tau")
+_TENSORS = ("labels", "log_square", "prior", "weight", "width", "ln_tau")
 
 
 @lru_cache(maxsize=32)
@@ -33,22 +33,26 @@ def _linear_matrix(knots: bytes, points: bytes) -> Array:
 class ErrorModel:
     """Squared relative errors of held-out models, and what is assumed far from all of them.
 
-    The variance at labels x is the mean of `square` with weights exp(-|z - z_i|^2 / 2), z = labels / width with Teff
-    as its logarithm, and of `prior` with weight 1: far from every held-out model the prior is all that is left.
+    The logarithm of the variance at labels x is the mean of `log_square`, with weights `weight` exp(-|z - z_i|^2 / 2),
+    z = labels / width with Teff as its logarithm, and of `prior` with weight 1: far from every held-out model the prior
+    is all that is left. Logarithms, because errors of one model in ten are several times those of its neighbours, and
+    a mean of squares would be theirs.
 
     Attributes
     ----------
     labels : (n, n_label) of the held-out models, the column of Teff as log10 Teff
-    square : (n, 6, n_knot) squared relative errors of `ERROR_FIELDS` around each knot
+    log_square : (n, 6, n_knot) ln of the squared relative errors of `ERROR_FIELDS` around each knot
     prior : (6, n_knot) the same where no model is near
+    weight : () of a held-out model at its own labels, that of the prior being 1
     width : (n_label,) of the kernel
     ln_tau : (n_knot,) knots in ln tau_Ross
     teff : which label is Teff
     """
 
     labels: Array
-    square: Array
+    log_square: Array
     prior: Array
+    weight: Array
     width: Array
     ln_tau: Array
     teff: int = 0
@@ -58,10 +62,10 @@ class ErrorModel:
         z = x.copy()
         z[..., self.teff] = np.log10(z[..., self.teff])
         distance = (z[..., None, :] - self.labels) / self.width
-        weight = np.exp(-0.5 * np.einsum("...j,...j->...", distance, distance))
-        n, field, knot = self.square.shape
-        total = (weight @ self.square.reshape(n, -1)).reshape(*weight.shape[:-1], field, knot) + self.prior
-        return np.asarray(total / (1.0 + weight.sum(axis=-1))[..., None, None])
+        weight = self.weight * np.exp(-0.5 * np.einsum("...j,...j->...", distance, distance))
+        n, field, knot = self.log_square.shape
+        total = (weight @ self.log_square.reshape(n, -1)).reshape(*weight.shape[:-1], field, knot) + self.prior
+        return np.asarray(np.exp(total / (1.0 + weight.sum(axis=-1))[..., None, None]))
 
     def relative_std(self, x: Array, ln_tau: Array) -> Array:
         """Relative standard deviation (..., 6, n_depth) of `ERROR_FIELDS` at depths ln_tau (n_depth,).
@@ -78,18 +82,18 @@ class ErrorModel:
     def without(self, i: int) -> ErrorModel:
         """The same without held-out model i: what it would have said of that model beforehand."""
         keep = np.arange(len(self.labels)) != i
-        return replace(self, labels=self.labels[keep], square=self.square[keep])
+        return replace(self, labels=self.labels[keep], log_square=self.log_square[keep])
 
     # ------------------------------------------------------------------ to and from files
 
     def tensors(self) -> dict[str, Any]:
         """Arrays to store beside the weights."""
-        return {f"error_{name}": np.ascontiguousarray(getattr(self, name), dtype=np.float32) for name in _TENSORS}
+        return {f"error_{name}": np.asarray(getattr(self, name), dtype=np.float32, order="C") for name in _TENSORS}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Any], teff: int) -> ErrorModel | None:
         """The inverse of `tensors`; None where a model was stored without."""
         if "error_labels" not in tensors:
             return None
-        arrays = {n: np.ascontiguousarray(tensors[f"error_{n}"], dtype=float) for n in _TENSORS}
+        arrays = {n: np.asarray(tensors[f"error_{n}"], dtype=float, order="C") for n in _TENSORS}
         return cls(**arrays, teff=teff)

@@ -13,6 +13,9 @@ from sme_pinn_atmo.grids import Structures
 from sme_pinn_atmo.grids.pysme_grid import grid_of_nodes
 from sme_pinn_atmo.validation.closure import RosselandTable, closure, electron_density, table_file
 from sme_pinn_atmo.validation.gradients import compare, compare_families, continuity, format_rows, plot
+from sme_pinn_atmo.validation.microturbulence import format_rows as format_response
+from sme_pinn_atmo.validation.microturbulence import response
+from sme_pinn_atmo.validation.scores import predict_like
 from sme_pinn_atmo.validation.spectrum import layers_of
 
 
@@ -54,6 +57,23 @@ def test_values_and_derivatives_are_continuous_along_random_lines(model: str) ->
     jumps = continuity(Emulator.load(model), lines=5, points=1001)
     for name in ("value jump", "derivative jump"):
         assert jumps[name] < 0.62 * jumps[f"{name}, double step"]
+
+
+def test_models_that_follow_their_vturb_have_a_response_of_one(nodes: Structures) -> None:
+    """Structures at half of the vturb's distance from the mean show half of its change."""
+    emulator = Emulator.load("atlas9")
+    rows = {"a": {"file": "a.npz", "rows": list(range(len(nodes)))}}
+    holding = replace(emulator, card={**emulator.card, "heldout": {"rows": rows}})
+    said = np.random.default_rng(0).uniform(0.5, 3.5, len(nodes))
+    for share in (0.0, 0.5, 1.0):
+        true = {**nodes.labels, "vturb": said.mean() + share * (said - said.mean())}
+        made = predict_like(emulator, replace(nodes, labels=true))
+        truth = replace(nodes, labels={**nodes.labels, "vturb": said}, profiles=made)
+        result = response([holding], emulator, truth, "a.npz")
+        assert all(abs(r["slope"] - share) < 0.06 and r["low"] <= r["slope"] <= r["high"] for r in result.values())
+    assert f"{result['temperature']['slope']:.3f}" in format_response(result)
+    with pytest.raises(ValueError, match="0 models"):
+        response([], emulator, truth, "a.npz")
 
 
 # ---------------------------------------------------------------------- closure

@@ -50,7 +50,7 @@ def test_profiles_that_overflow_are_refused() -> None:
     whole = Emulator.load("atlas12")
     tensors = {**whole.network.tensors, "mean": whole.network.tensors["mean"] + 1000.0}
     bad = replace(whole, network=Network(whole.network.labels, whole.network.features, tensors))
-    with np.errstate(all="ignore"), pytest.raises(DomainError, match="no physical structure"):
+    with np.errstate(all="ignore"), pytest.raises(DomainError, match="no finite structure"):
         bad.predict(teff=5777, logg=4.44)
 
 

@@ -92,21 +92,24 @@ def test_batches_equal_single_stars(emulator: Emulator) -> None:
 
 
 def test_values_and_first_derivatives_are_continuous_along_random_lines(emulator: Emulator) -> None:
-    """What the derivative does not explain of a step along a line shrinks as the cube of the step."""
+    """What the derivative does not explain of a step along a line shrinks faster than the step.
+
+    Where a derivative jumps, a fourth of the step leaves a fourth of it; a sixty-fourth where all is smooth.
+    """
     d = emulator.domain
     x = random_labels(emulator, 40, seed=5)
     for a, b in zip(x[::2], x[1::2], strict=True):
-        line = a + np.linspace(0, 1, 8001)[:, None] * (b - a)
+        line = a + np.linspace(0, 1, 16001)[:, None] * (b - a)
         at = np.flatnonzero(d.inside(line))
         value, jacobian = emulator.network.log_jacobian(line[at])
-        slope = jacobian @ (b - a) / 8000
+        slope = jacobian @ (b - a) / 16000
         left = []
-        for step in (2, 1):
+        for step in (4, 1):
             here = at % step == 0
             v, along = value[here], step * slope[here]
             whole = np.diff(at[here]) == step
             left.append(np.abs(np.diff(v, axis=0) - 0.5 * (along[1:] + along[:-1]))[whole].max())
-        assert left[1] < max(left[0] / 4, 1e-9)
+        assert left[1] < max(left[0] / 6, 1e-9)
 
 
 def test_field_order_is_that_of_the_contract() -> None:

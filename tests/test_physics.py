@@ -61,3 +61,45 @@ def test_spline_matrices_are_scipys():
     np.testing.assert_allclose(
         physics.integration_matrix(nodes) @ values, integral(nodes) - integral(nodes[0]), atol=1e-9 * scale
     )
+
+
+def rough_structures(n: int, seed: int) -> tuple[np.ndarray, ...]:
+    """Raw pressure over gravity, column mass, dm / dln(tau) and 1 - a/g of structures whose a/g wanders about 1."""
+    rng = np.random.default_rng(seed)
+    dm = np.exp(0.7 * LN_TAU + 0.2 * rng.normal(size=(n, 1)))
+    rest = 1 - np.exp(np.cumsum(0.25 * rng.normal(size=(n, 72)), axis=1) - rng.uniform(0, 1.5, (n, 1)))
+    m, p = (f[:, :1] + f @ physics.integration_matrix(LN_TAU).T for f in (dm, rest * dm))
+    return p, m, dm, rest
+
+
+def test_pressure_is_positive_and_increases_wherever_gravity_wins():
+    p, m, dm, rest = rough_structures(3000, 0)
+    bent = physics.physical_pressure(p, m, dm, rest, np.diff(LN_TAU))
+    wins = (rest[:, 1:] > 0) & (rest[:, :-1] > 0)
+    assert (p <= 0).any()
+    assert ((np.diff(p) <= 0) & wins).any()
+    assert (bent > 0).all()
+    assert not ((np.diff(bent) <= 0) & wins).any()
+
+
+def test_pressure_far_from_the_limit_is_left_alone():
+    p, m, dm, rest = rough_structures(3000, 1)
+    step = np.diff(LN_TAU)
+    cell = 0.5 * step * (dm[:, 1:] + dm[:, :-1])
+    far = (np.diff(p) > 0.011 * cell).all(axis=1) & (p > 0.011 * m).all(axis=1)
+    assert 100 < far.sum() < 3000
+    np.testing.assert_allclose(physics.physical_pressure(p, m, dm, rest, step)[far], p[far], rtol=1e-13)
+
+
+def test_an_imaginary_step_gives_the_derivative_of_the_pressure():
+    parts = rough_structures(200, 2)
+    rng = np.random.default_rng(3)
+    slopes = [f * rng.normal(size=f.shape) for f in parts]
+    step = np.diff(LN_TAU)
+
+    def moved(h):
+        return physics.physical_pressure(*(f + h * s for f, s in zip(parts, slopes, strict=True)), step)
+
+    exact = moved(1e-30j).imag / 1e-30
+    up, down, h = moved(1e-6), moved(-1e-6), 1e-6
+    np.testing.assert_allclose(exact / parts[1], (up - down) / (2 * h) / parts[1], rtol=1e-4, atol=1e-4)

@@ -34,9 +34,28 @@ function log_profiles(m::Model, x::AbstractVector{T}) where {T<:Real}
     ln_t = q[1] .+ log(x[findfirst(isequal("teff"), m.labels)])
     fraction = 1 ./ (1 .+ exp.(-q[4]))
     dm = exp.(m.ln_tau) .* exp.(-q[2])           # dm / dln(tau)
-    dp = (1 .- exp.(q[3])) .* dm                 # dP / dln(tau) / g
-    ln_m = log.(dm[1] .+ m.integral * dm)
-    ln_p = log.(dp[1] .+ m.integral * dp) .+ ln_g
+    rest = 1 .- exp.(q[3])
+    dp = rest .* dm                              # dP / dln(tau) / g
+    mass = dm[1] .+ m.integral * dm
+    p = dp[1] .+ m.integral * dp
+    minimum(rest) < 0.1 && (p = physical_pressure(p, mass, dm, rest, diff(m.ln_tau)))
+    ln_m, ln_p = log.(mass), log.(p) .+ ln_g
     ln_n = ln_p .- ln_t .- log(m.boltzmann)
     hcat(ln_t, q[2], q[3] .+ ln_g, ln_n .+ log.(fraction), ln_m, ln_p, ln_n .+ log1p.(-fraction))
+end
+
+const SMALL = 0.01  # share of g dm, and of g m, below which the gas pressure is bent
+
+_positive(u) = u < 1 ? 1 / (1 + (1 - u) + (1 - u)^2) : u
+
+# Gas pressure over gravity, made positive everywhere and increasing wherever g > a: what a cell gains is bent where it is
+# below 1 % of g times its column mass, and the pressure where it is below 1 % of g m. See physics.py.
+function physical_pressure(p, mass, dm, rest, step)
+    cell(f) = 0.5 .* step .* (f[2:end] .+ f[1:end-1])
+    small = SMALL .* cell(dm)
+    bound = cell(dm .* min.(rest, 0) .^ 3) ./ SMALL^2
+    u = (diff(p) .- bound) ./ small
+    more = cumsum(small .* (_positive.(u) .- u))
+    bent = p .+ vcat(zero(first(more)), more)
+    SMALL .* mass .* _positive.(bent ./ (SMALL .* mass))
 end

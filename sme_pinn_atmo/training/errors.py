@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from scipy.special import erf
 
 from ..emulator import Emulator
@@ -21,7 +23,7 @@ Array = NDArray[np.float64]
 #: Fewest held-out models that an error model is fitted to.
 MIN_MODELS = 8
 
-#: Kernel widths to start from: log10 Teff, log g, and any other label in dex or km/s. A fit scales them.
+#: Kernel widths to start from: log10 Teff, log g, and any other label in dex or km/s.
 _WIDTHS = {"teff": 0.03, "logg": 0.5, "m_h": 0.5, "alpha_m": 0.3, "vturb": 2.0}
 _KNOT_STEP = 0.75  # in log10 tau
 _FILE_ORDER = [COLUMNS.index(c) for c in ("T", "ABROSS", "ACCRAD", "XNE", "RHOX", "P")]
@@ -43,33 +45,34 @@ def heldout_errors(emulator: Emulator, truth: Structures) -> tuple[Array, Array,
 def fit_error_model(parts: Sequence[tuple[Array, Array, Array]], labels: Sequence[str]) -> ErrorModel:
     """The error model of held-out models (what `heldout_errors` gives, one part a network).
 
-    Kernel width and prior maximise the likelihood of each model's errors under what the others say; then one
-    factor a field makes 68.3 % of them lie within one standard deviation. Raises ValueError for fewer than 8 models.
+    Kernel widths and the weight of the prior (the 90th percentile of all squared errors) are those with which the
+    others foretell the logarithm of each model's squared errors best; then one factor a field makes 68.3 % of
+    the errors lie within one standard deviation. Raises ValueError for fewer than 8 models.
     """
-    x = np.concatenate([p[0] for p in parts])
-    if len(x) < MIN_MODELS:
-        raise ValueError(f"{len(x)} held-out models are too few for an error model; at least {MIN_MODELS} are needed")
+    z = np.concatenate([p[0] for p in parts])
+    if len(z) < MIN_MODELS:
+        raise ValueError(f"{len(z)} held-out models are too few for an error model; at least {MIN_MODELS} are needed")
     knots = np.arange(min(np.nanmin(p[2]) for p in parts), max(np.nanmax(p[2]) for p in parts) + 1e-6, _KNOT_STEP)
-    square = np.concatenate([_square(e, t, knots) for _, e, t in parts])
+    log_square = np.log(np.concatenate([_square(e, t, knots) for _, e, t in parts]) + 1e-16)
+    prior = np.nanquantile(log_square, 0.9, axis=0)
     teff = list(labels).index("teff")
-    z = x.copy()
     z[:, teff] = np.log10(z[:, teff])
-    width = np.array([_WIDTHS.get(n, 0.5) for n in labels])
-    best: tuple[float, ErrorModel] | None = None
-    for scale in (0.7, 1.0, 1.5, 2.0, 3.0, 4.5):
-        for prior in (0.5, 1.0, 2.0):
-            model = ErrorModel(z, square, prior * np.nanquantile(square, 0.9, axis=0), scale * width,
-                               np.log(10.0) * knots, teff)  # fmt: skip
-            said = _leave_one_out(model)
-            # Factors per field first, so that the likelihood compares shapes and not levels.
-            factor = np.array([np.median((square / said)[:, j]) for j in range(len(ERROR_FIELDS))])[:, None]
-            value = float(np.mean(np.log(factor * said) + square / (factor * said)))
-            if best is None or value < best[0]:
-                best = (value, model)
-    assert best is not None
-    model = best[1]
-    factor = np.array([_factor(model, parts, j) for j in range(len(ERROR_FIELDS))])[:, None]
-    return ErrorModel(model.labels, model.square * factor**2, model.prior * factor**2, model.width, model.ln_tau, teff)
+
+    def model(p: Array) -> ErrorModel:
+        return ErrorModel(z, log_square, prior, np.exp(p[0]), np.exp(p[1:]), np.log(10.0) * knots, teff)
+
+    start = np.log([10.0, *(_WIDTHS.get(n, 0.5) for n in labels)])
+
+    def miss(p: Array) -> float:
+        off = log_square - np.log(_leave_one_out(model(p)))
+        # With few models: no further from the start than they say clearly.
+        return float(np.mean((off - off.mean(axis=0)) ** 2) + np.mean((p - start) ** 2) / len(z))
+
+    simplex = np.vstack([start, start + 0.4 * np.eye(len(start))])
+    found = minimize(miss, start, method="Nelder-Mead", options={"maxfev": 400, "initial_simplex": simplex})
+    best = model(found.x)
+    add = 2 * np.log([_factor(best, parts, j) for j in range(len(ERROR_FIELDS))])[:, None]
+    return replace(best, log_square=best.log_square + add, prior=best.prior + add)
 
 
 def calibration(model: ErrorModel, parts: Sequence[tuple[Array, Array, Array]]) -> dict[str, Any]:
@@ -100,10 +103,11 @@ def _square(error: Array, log_tau: Array, knots: Array) -> Array:
 def _leave_one_out(model: ErrorModel) -> Array:
     """Variance (n, 6, n_knot) that the other held-out models give each of them."""
     distance = (model.labels[:, None] - model.labels) / model.width
-    weight = np.exp(-0.5 * (distance**2).sum(-1))
+    weight = model.weight * np.exp(-0.5 * (distance**2).sum(-1))
     np.fill_diagonal(weight, 0.0)
-    total = np.einsum("ij,jfk->ifk", weight, model.square) + model.prior
-    return np.asarray(total / (1.0 + weight.sum(1))[:, None, None])
+    n = len(weight)
+    total = (weight @ model.log_square.reshape(n, -1)).reshape(model.log_square.shape) + model.prior
+    return np.asarray(np.exp(total / (1.0 + weight.sum(1))[:, None, None]))
 
 
 def _ratios(model: ErrorModel, parts: Sequence[tuple[Array, Array, Array]]) -> list[Array]:

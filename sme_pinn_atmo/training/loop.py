@@ -25,7 +25,8 @@ __all__ = ["SCALES", "corpora", "profile_loss", "slope_loss", "train_network"]
 SCALES = {"temperature": 2e-4, "opacity": 1.5e-3, "radiative_acceleration": 1e-2, "electron_density": 2.5e-3,
           "rhox": 1e-3, "gas_pressure": 1e-3}  # fmt: skip
 
-_COLUMN_INDEX = [FIELDS.index(c) for c in COLUMNS]
+# `COLUMNS` are the first of the fields: a slice of them has a cheap derivative.
+assert FIELDS[: len(COLUMNS)] == COLUMNS
 
 
 def profile_loss(predicted: Tensor, y: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
@@ -48,8 +49,8 @@ def slope_loss(predicted: Tensor, y: Tensor, mask: Tensor) -> Tensor:
 
 
 def _errors(predicted: Tensor, y: Tensor) -> Tensor:
-    scale = torch.tensor([SCALES[c] for c in COLUMNS], dtype=predicted.dtype, device=predicted.device)
-    return (predicted[:, _COLUMN_INDEX] - y) / scale[:, None]
+    inverse = torch.tensor([1 / SCALES[c] for c in COLUMNS], dtype=predicted.dtype, device=predicted.device)
+    return (predicted[:, : len(COLUMNS)] - y.to(predicted.dtype)) * inverse[:, None]
 
 
 def _mean_size(error: Tensor, weight: Tensor) -> Tensor:
@@ -209,7 +210,8 @@ def _optimisers(net: HydrostaticNetwork, t: Mapping[str, Any]) -> list[torch.opt
     rest = [p for p in net.parameters() if not any(p is s for s in square)]
     lr = t["learning_rate"]
     return [
-        torch.optim.Muon(square, lr=t.get("muon_rate", 10 * lr), momentum=0.95, weight_decay=0.0),
+        torch.optim.Muon(square, lr=t.get("muon_rate", 10 * lr), momentum=0.95,
+                         weight_decay=t.get("weight_decay", 0.0)),
         torch.optim.Adam(rest, lr=lr, betas=(0.9, 0.99)),
     ]
 
