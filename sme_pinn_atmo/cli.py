@@ -587,6 +587,19 @@ def vturb(models: tuple[str, ...], data: Path, reference: str) -> None:
 
 
 @validate.command()
+@click.option("--config", default="atlas12", show_default=True, help="Training configuration with a teacher.")
+def teacher(config: str) -> None:
+    """How good is the teacher of a configuration, as it is and as the computed models correct it? Leaving each out.
+
+    Needs torch and SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate teacher
+    """
+    from .training.run import read_config
+    from .validation import teacher as check
+
+    _say(check.format_rows(check.leave_one_out(read_config(config))))
+
+
+@validate.command()
 @click.option("--config", default="atlas9", show_default=True, help="Training configuration: its data and folds.")
 @click.option("--fold", metavar="K/N", default="1/10", show_default=True, help="Part that is held out.")
 @click.option("--seconds", type=click.FloatRange(min=1), default=480.0, show_default=True,

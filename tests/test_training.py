@@ -175,6 +175,32 @@ def test_a_teacher_loses_the_error_that_all_its_stars_share() -> None:
         corrected(teacher, replace(truth, held=np.ones(50, bool)), 4, 5500.0)
 
 
+def test_a_teacher_is_judged_by_what_the_others_correct(folder: Path) -> None:
+    from sme_pinn_atmo.validation.teacher import format_rows, leave_one_out
+
+    truth = made_up_structures(40, seed=3)
+    rng = np.random.default_rng(0)
+    bias = np.exp(0.02 * rng.choice([-1, 1], (1, *truth.profiles.shape[1:])))
+    noise = np.exp(rng.normal(0, 1e-3, (len(truth), 1, 1)))
+    write_npz(folder / "truth.npz", truth)
+    write_npz(folder / "teacher.npz", replace(truth, profiles=truth.profiles * bias * noise))
+    tables = """tolerance = 0.2
+corrects = { by = "true", match = 4, split = 5500.0 }
+[[data]]
+name = "true"
+path = "truth.npz"
+"""
+    text = CONFIG.replace('path = "grid.npz"', 'path = "teacher.npz"') + tables
+    (folder / "taught.toml").write_text(text)
+    result = leave_one_out(read_config("taught.toml"))
+    assert result["raw"]["all"]["temperature"]["median"] == pytest.approx(2.0, abs=0.1)
+    assert result["corrected"]["all"]["temperature"]["median"] == pytest.approx(0.07, abs=0.03)
+    assert result["raw"]["all"]["models"] == 40
+    assert f"{result['corrected']['all']['rhox']['median']:.3f}" in format_rows(result)
+    with pytest.raises(ConfigError, match="'corrects'"):
+        leave_one_out(read_config("small.toml"))
+
+
 def test_neighbours_differ_in_one_label_only() -> None:
     teff, logg = np.meshgrid([5000.0, 5250.0, 5500.0], [3.0, 4.0], indexing="ij")
     x = np.stack([teff.ravel(), logg.ravel()], axis=1)

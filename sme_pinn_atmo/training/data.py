@@ -50,6 +50,12 @@ class TrainingSet:
     free: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
+def depth_grid(config: Mapping[str, Any]) -> Array:
+    """log10 tau_Ross of the layers that a configuration trains on."""
+    low, high, step = config["network"]["log_tau"]
+    return np.linspace(low, high, round((high - low) / step) + 1)
+
+
 def data_path(name: str) -> Path:
     """A data file by absolute path, relative to the working folder, or below `SME_PINN_ATMO_DATA`."""
     for folder in ("", os.environ.get("SME_PINN_ATMO_DATA")):

@@ -17,7 +17,7 @@ from ..emulator import write_atomically
 from ..labels import Domain
 from ..network import HydrostaticNetwork
 from ..runtime import FIELDS
-from .data import COLUMNS, TrainingSet, neighbours, network_fields
+from .data import COLUMNS, TrainingSet, depth_grid, neighbours, network_fields
 
 __all__ = ["SCALES", "corpora", "profile_loss", "slope_loss", "train_network"]
 
@@ -66,8 +66,8 @@ def train_network(
     `config` has `seed`, the table `network` (labels, features, width, depth, n_component, log_tau) and the
     table `training` (steps, batch, learning_rate, epoch: steps between checkpoints, start: weights to start
     from, collocation: stars anywhere in `domain` that must be physical, gradient: weight of `slope_loss`, for which
-    half of a batch are neighbours of the other half, seed: of the weights and batches, where it is not to be that of
-    the folds). With `checkpoint` there, training goes on
+    half of a batch are neighbours of the other half, weight_decay: of the branch's square matrices, seed: of the
+    weights and batches, where it is not to be that of the folds). With `checkpoint` there, training goes on
     from it. Same configuration, same machine: same weights.
     """
     t = config["training"]
@@ -173,11 +173,9 @@ def corpora(sets: Sequence[TrainingSet]) -> list[str]:
 def build(config: Mapping[str, Any], n_corpus: int) -> HydrostaticNetwork:
     """An untrained network of the configuration's shape."""
     n = config["network"]
-    low, high, step = n["log_tau"]
-    ln_tau = np.log(10.0) * np.linspace(low, high, round((high - low) / step) + 1)
     return HydrostaticNetwork(
-        n["labels"], n["features"], ln_tau, width=n["width"], depth=n["depth"], n_component=n["n_component"],
-        n_corpus=n_corpus,
+        n["labels"], n["features"], np.log(10.0) * depth_grid(config), width=n["width"], depth=n["depth"],
+        n_component=n["n_component"], n_corpus=n_corpus,
     )  # fmt: skip
 
 
@@ -210,8 +208,7 @@ def _optimisers(net: HydrostaticNetwork, t: Mapping[str, Any]) -> list[torch.opt
     rest = [p for p in net.parameters() if not any(p is s for s in square)]
     lr = t["learning_rate"]
     return [
-        torch.optim.Muon(square, lr=t.get("muon_rate", 10 * lr), momentum=0.95,
-                         weight_decay=t.get("weight_decay", 0.0)),
+        torch.optim.Muon(square, lr=t.get("muon_rate", 10 * lr), weight_decay=t.get("weight_decay", 0.0)),
         torch.optim.Adam(rest, lr=lr, betas=(0.9, 0.99)),
     ]
 

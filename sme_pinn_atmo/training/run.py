@@ -20,7 +20,7 @@ from ..emulator import Emulator, save_model
 from ..grids import Structures, read
 from ..labels import Domain
 from ..validation.scores import score
-from .data import TrainingSet, data_path, load_source
+from .data import TrainingSet, data_path, depth_grid, load_source
 from .errors import MIN_MODELS, fit_error_model, heldout_errors
 from .loop import corpora, train_network
 from .teacher import corrected
@@ -92,10 +92,8 @@ def load_sets(config: Mapping[str, Any], fold: tuple[int, int] | None = None) ->
     it the models of all other sets that have the same teff, logg and m_h, except a teacher's: those are
     predictions, whatever computed models exist there.
     """
-    n = config["network"]
-    low, high, step = n["log_tau"]
-    log_tau = np.linspace(low, high, round((high - low) / step) + 1)
-    sets = [load_source(s, n["labels"], log_tau, config["seed"], fold) for s in config["data"]]
+    labels, grid = config["network"]["labels"], depth_grid(config)
+    sets = [load_source(s, labels, grid, config["seed"], fold) for s in config["data"]]
     held = {tuple(np.round(x[:3], 3)) for s in sets for x in s.x[s.held]}
     teachers = {s["name"] for s in config["data"] if "corrects" in s}
     if held:

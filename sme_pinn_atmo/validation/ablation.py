@@ -28,7 +28,7 @@ from .. import physics
 from ..emulator import replacing, write_atomically
 from ..grids import Structures, read
 from ..network import HydrostaticNetwork
-from ..training.data import COLUMNS, TrainingSet, data_path, network_fields
+from ..training.data import COLUMNS, TrainingSet, data_path, depth_grid, network_fields
 from ..training.loop import profile_loss
 from ..training.run import load_sets, read_config
 from .scores import format_scores, score_profiles
@@ -206,8 +206,7 @@ def _one(
     """Train one network on all sets as one corpus (the plain and the paper's know no corpora), and score it."""
     torch.manual_seed(settings["seed"])
     n = settings["network"]
-    low, high, step = n["log_tau"]
-    ln_tau = np.log(10.0) * np.linspace(low, high, round((high - low) / step) + 1)
+    ln_tau = np.log(10.0) * depth_grid(settings)
     x, y, mask = (
         torch.tensor(np.concatenate([getattr(s, k)[~s.held] for s in sets])) for k in ("x", "y", "mask")
     )
