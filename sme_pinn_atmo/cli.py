@@ -499,17 +499,30 @@ def interpolation(model: str) -> None:
 @click.option("--model", default="atlas12", show_default=True, help="Model to check.")
 @click.option("--stars", default=100_000, show_default=True, help="How many random labels of the domain.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the labels.")
-def physical(model: str, stars: int, seed: int) -> None:
+@click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Count in these computed models instead, for comparison.")  # fmt: skip
+def physical(model: str, stars: int, seed: int, data: Path | None) -> None:
     """Count unphysical structures at random labels all over the domain; exit code 1 if there are any.
 
     Example: sme-pinn-atmo validate physical --model atlas9
     """
     from .emulator import Emulator
-    from .validation.physical import CHECKS, violations
+    from .grids import read
+    from .validation.physical import CHECKS, bent, violations, violations_of
 
-    counts, bad = violations(Emulator.load(model), stars, seed)
-    for name, count in counts.items():
-        _say(f"{count:7d} of {stars}: {CHECKS[name]}")
+    if data is not None:
+        truth = read(data)
+        family = truth.extra.get("family")
+        for name in [None] if family is None else sorted(set(family)):
+            part = truth if family is None else truth.select(family == name)
+            for check, count in violations_of(part).items():
+                _say(f"{count:7d} of {len(part)}{'' if name is None else f' {name}'}: {CHECKS[check]}")
+        return
+    emulator = Emulator.load(model)
+    counts, bad = violations(emulator, stars, seed)
+    for check, count in counts.items():
+        _say(f"{count:7d} of {stars}: {CHECKS[check]}")
+    _say(f"{bent(emulator, stars, seed):7d} of {stars}: no fault, but the pressure is bent where a comes near g")
     if len(bad):
         raise click.exceptions.Exit(1)
 

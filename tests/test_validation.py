@@ -15,7 +15,7 @@ from sme_pinn_atmo.cli import main
 from sme_pinn_atmo.emulator import models
 from sme_pinn_atmo.grids import COLUMNS, Structures, write_npz
 from sme_pinn_atmo.runtime import Network
-from sme_pinn_atmo.validation.physical import violations
+from sme_pinn_atmo.validation.physical import bent, violations, violations_of
 from sme_pinn_atmo.validation.scores import predict_like, relative_errors, score, score_folds, score_profiles
 from sme_pinn_atmo.validation.spectrum import Atlas, broaden, data_file, fit_to_atlas, read_atlas
 
@@ -116,6 +116,19 @@ def test_what_is_not_physical_is_counted(monkeypatch: pytest.MonkeyPatch) -> Non
     assert counts["not finite"] == counts["electrons"] > 0
     assert counts["pressure"] > 0
     assert len(bad) >= counts["not finite"]
+    assert bent(emulator, 2000, seed=1) == 0  # nothing bends here
+    monkeypatch.undo()
+    assert bent(emulator, 2000, seed=1) > 0
+
+
+def test_computed_models_are_counted_alike(structures: Structures) -> None:
+    assert not any(violations_of(structures).values())
+    spoilt = structures.profiles.copy()
+    spoilt[:2, 10, 2] = spoilt[:2, 9, 2]
+    spoilt[1:4, 12, 0] = 0.0
+    spoilt[5, 3, 3] = np.inf
+    counts = violations_of(replace(structures, profiles=spoilt))
+    assert counts == {"not finite": 1, "rhox": 3, "pressure": 2, "electrons": 1}
 
 
 def line_spectrum(wave: np.ndarray) -> np.ndarray:

@@ -1,12 +1,14 @@
-"""Are predicted structures physical, everywhere in the domain?"""
+"""Are structures physical: predicted ones all over the domain, and the computed ones that they were learnt from?"""
 
 from __future__ import annotations
 
 import numpy as np
 
+from .. import physics
 from ..emulator import Emulator
+from ..grids import COLUMNS, Structures
 
-__all__ = ["CHECKS", "violations"]
+__all__ = ["CHECKS", "bent", "violations", "violations_of"]
 
 #: What is counted, by name.
 CHECKS = {
@@ -24,18 +26,44 @@ def violations(emulator: Emulator, n: int = 100_000, seed: int = 0) -> tuple[dic
     bad = []
     for part in np.array_split(x, max(1, n // 5000)):
         with np.errstate(all="ignore"):
-            ln = emulator.network.log_profiles(part)
-        ln_g = np.log(10.0) * part[:, emulator.domain.labels.index("logg"), None]
-        outwards = ln[:, 2] < ln_g
-        free = outwards[:, 1:] & outwards[:, :-1]
-        failed = {
-            "not finite": ~np.isfinite(ln).all(axis=(1, 2)),
-            "rhox": ~(np.diff(ln[:, 4]) > 0).all(axis=1),
-            "pressure": ~((np.diff(ln[:, 5]) > 0) | ~free).all(axis=1),
-            # atom_density = P/kT - n_e is positive, its logarithm finite.
-            "electrons": ~np.isfinite(ln[:, 6]).all(axis=1),
-        }
+            p = np.exp(emulator.network.log_profiles(part))
+        gravity = 10.0 ** part[:, emulator.domain.labels.index("logg"), None]
+        # The last of the fields, n_atom = P/kT - n_e, is NaN or zero where n_e is not below P/kT.
+        failed = _failed(p[:, 4], p[:, 5], p[:, 2] < gravity, p[:, 6] > 0)
+        failed["not finite"] = np.asarray(~np.isfinite(p).all(axis=(1, 2)))
         for name, which in failed.items():
             counts[name] += int(which.sum())
         bad.append(part[np.any(list(failed.values()), axis=0)])
     return counts, np.concatenate(bad)
+
+
+def bent(emulator: Emulator, n: int = 100_000, seed: int = 0) -> int:
+    """At how many of n random labels `physics.physical_pressure` changes the integrated pressure in any layer."""
+    count = 0
+    matrix = physics.integration_matrix(emulator.network.ln_tau)
+    for part in np.array_split(emulator.domain.sample(n, seed), max(1, n // 5000)):
+        p = np.exp(emulator.network.log_profiles(part))
+        gravity = 10.0 ** part[:, emulator.domain.labels.index("logg"), None]
+        _, plain = physics.integrate_structure(emulator.network.tau, p[:, 1], p[:, 2], gravity, matrix)
+        count += int((np.abs(plain / p[:, 5] - 1) > 1e-8).any(axis=1).sum())
+    return count
+
+
+def violations_of(structures: Structures) -> dict[str, int]:
+    """How many computed models fail each of `CHECKS`."""
+    layer = np.arange(structures.profiles.shape[1]) < structures.n_depth[:, None]
+    rhox, t, p, n_e, _, a = (structures.profiles[..., j].astype(float) for j in range(len(COLUMNS)))
+    outwards = a < 10.0 ** structures.labels["logg"][:, None]
+    failed = _failed(rhox, p, outwards, (n_e < p / (physics.BOLTZMANN * t)) | ~layer)
+    failed["not finite"] = ~np.isfinite(structures.profiles[..., :5]).all(axis=-1) & layer
+    return {name: int(np.any(failed[name].reshape(len(structures), -1), axis=1).sum()) for name in CHECKS}
+
+
+def _failed(rhox: np.ndarray, p: np.ndarray, outwards: np.ndarray, electrons: np.ndarray) -> dict[str, np.ndarray]:
+    """Which structures (n,) fail: column mass and gas pressure (n, n_depth), where g > a, where n_e < P/kT."""
+    free = outwards[:, 1:] & outwards[:, :-1]
+    return {
+        "rhox": (np.diff(rhox) <= 0).any(axis=1),
+        "pressure": ((np.diff(p) <= 0) & free).any(axis=1),
+        "electrons": ~electrons.all(axis=1),
+    }
