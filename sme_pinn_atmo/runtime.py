@@ -142,7 +142,7 @@ class Network:
         dm = self.tau * np.exp(-ln_kappa)  # dm / dln(tau)
         rest = 1.0 - np.exp(ln_a_over_g)
         m, p = self._integrals(dm, rest)
-        if rest.min() < _NEAR:
+        if not rest.min() >= _NEAR:  # or NaN, in a batch with labels outside
             near = rest.min(axis=-1) < _NEAR
             p[near] = physics.physical_pressure(p[near], m[near], dm[near], rest[near], self._step)
         ln_m, ln_p = np.log(m), np.log(p) + ln_g
@@ -232,7 +232,7 @@ class Network:
         d_rest = (rest - 1.0) * dq[..., 2, :]
         d_dp = rest * d_dm + d_rest * dm
         d_m, d_p = d_dm[..., :1] + d_dm @ self._integral, d_dp[..., :1] + d_dp @ self._integral
-        if rest.min() < _NEAR:
+        if not rest.min() >= _NEAR:
             near = rest.min(axis=(-2, -1)) < _NEAR
             m, p = self._integrals(dm, rest)
             pairs = zip((p, m, dm, rest), (d_p, d_m, d_dm, d_rest), strict=True)

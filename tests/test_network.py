@@ -91,6 +91,19 @@ def test_batches_equal_single_stars(emulator: Emulator) -> None:
         np.testing.assert_allclose(one.gas_pressure, batch.gas_pressure[i], rtol=1e-11)
 
 
+def test_pressure_is_bent_beside_a_star_outside_too(emulator: Emulator) -> None:
+    """Labels outside are NaN in a batch; a comparison with NaN must not hide what has to be done to the others."""
+    x = emulator.domain.sample(5000, 1)
+    ln_g = np.log(10.0) * x[:, emulator.domain.labels.index("logg"), None]
+    off = np.abs((emulator.network.log_profiles(x)[:, FIELDS.index("radiative_acceleration")] - ln_g).max(axis=1))
+    near = x[np.argsort(off)[:20]]
+    outside = np.full((1, x.shape[1]), np.nan)
+    alone, batch = emulator.network.log_jacobian(near), emulator.network.log_jacobian(np.concatenate([near, outside]))
+    for a, b in zip(alone, batch, strict=True):
+        np.testing.assert_allclose(a, b[:-1], rtol=1e-9, atol=1e-9)
+        assert np.isnan(b[-1]).any()
+
+
 def test_values_and_first_derivatives_are_continuous_along_random_lines(emulator: Emulator) -> None:
     """What the derivative does not explain of a step along a line shrinks faster than the step.
 
