@@ -66,9 +66,8 @@ def train_network(
     `config` has `seed`, the table `network` (labels, features, width, depth, n_component, log_tau) and the
     table `training` (steps, batch, learning_rate, epoch: steps between checkpoints, start: weights to start
     from, collocation: stars anywhere in `domain` that must be physical, gradient: weight of `slope_loss`, for which
-    half of a batch are neighbours of the other half, weight_decay: of the branch's square matrices, seed: of the
-    weights and batches, where it is not to be that of the folds). With `checkpoint` there, training goes on
-    from it. Same configuration, same machine: same weights.
+    half of a batch are neighbours of the other half, seed: of the weights and batches, where it is not to be that of
+    the folds). With `checkpoint` there, training goes on from it. Same configuration, same machine: same weights.
     """
     t = config["training"]
     seed = t.get("seed", config["seed"])
@@ -208,7 +207,7 @@ def _optimisers(net: HydrostaticNetwork, t: Mapping[str, Any]) -> list[torch.opt
     rest = [p for p in net.parameters() if not any(p is s for s in square)]
     lr = t["learning_rate"]
     return [
-        torch.optim.Muon(square, lr=t.get("muon_rate", 10 * lr), weight_decay=t.get("weight_decay", 0.0)),
+        torch.optim.Muon(square, lr=t.get("muon_rate", 10 * lr), weight_decay=0.0),
         torch.optim.Adam(rest, lr=lr, betas=(0.9, 0.99)),
     ]
 
