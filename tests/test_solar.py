@@ -122,7 +122,6 @@ def test_atlases_from_text_and_what_is_wrong_with_bad_ones(tmp_path: Path) -> No
         read_atlas(tmp_path / "good.txt").window(6001, 6005, {"all": (6000.0, 6010.0)})
 
 
-@needs_data
 def test_the_atlas_of_pysme_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of the layout of nso.bin: 1073 whole Angstroms, then 1024 offsets and counts of each segment."""
     pysme_nso = pytest.importorskip("pysme.nso", reason="PySME is not installed")
@@ -148,6 +147,7 @@ def test_the_atlas_of_pysme_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         spectrum.read_nso_atlas()
 
 
+@needs_data
 @pytest.mark.parametrize(
     ("options", "says"),
     [
