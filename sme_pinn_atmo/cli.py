@@ -513,10 +513,10 @@ def physical(model: str, stars: int, seed: int, data: Path | None) -> None:
     if data is not None:
         truth = read(data)
         family = truth.extra.get("family")
-        for name in [None] if family is None else sorted(set(family)):
-            part = truth if family is None else truth.select(family == name)
+        groups = {"": truth} if family is None else {f" {n}": truth.select(family == n) for n in sorted(set(family))}
+        for name, part in groups.items():
             for check, count in violations_of(part).items():
-                _say(f"{count:7d} of {len(part)}{'' if name is None else f' {name}'}: {CHECKS[check]}")
+                _say(f"{count:7d} of {len(part)}{name}: {CHECKS[check]}")
         return
     emulator = Emulator.load(model)
     counts, bad = violations(emulator, stars, seed)

@@ -112,7 +112,7 @@ class HydrostaticNetwork(nn.Module):
         that does not where g > a.
         """
         m, p, _, rest = self.integrals(torch.clamp(self.fields(x, corpus), -30, 30))
-        low = torch.relu(0.01 - p / m)
+        low = torch.relu(physics.SMALL - p / m)
         down_m = torch.relu(1e-3 - torch.diff(torch.log(torch.clamp_min(m, 1e-30))))
         scale = torch.abs(p[..., 1:].detach()) + 1e-3 * m[..., 1:].detach()
         down_p = torch.relu(1e-4 - torch.diff(p) / scale) * ((rest[..., 1:] > 0) & (rest[..., :-1] > 0))

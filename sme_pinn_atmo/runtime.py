@@ -32,7 +32,8 @@ FIELDS = ("temperature", "opacity", "radiative_acceleration", "electron_density"
 _LN10 = float(np.log(10.0))
 _LN_BOLTZMANN = float(np.log(physics.BOLTZMANN))
 
-#: From this 1 - a/g on, upwards, `physics.physical_pressure` changes nothing.
+#: Stars whose smallest 1 - a/g is above this are not looked at closer: `physics.physical_pressure` changes nothing in
+#: profiles as smooth as those of the packaged models (a test looks).
 _NEAR = 0.1
 _TINY = 1e-30  # imaginary step: exact to rounding
 

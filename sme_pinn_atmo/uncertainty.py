@@ -61,8 +61,19 @@ class ErrorModel:
         """Squared relative standard deviation (..., 6, n_knot) at labels x (..., n_label)."""
         z = x.copy()
         z[..., self.teff] = np.log10(z[..., self.teff])
+        return self._mean(self._kernel(z))
+
+    def leave_one_out(self) -> Array:
+        """Variance (n, 6, n_knot) that the other held-out models give each of them."""
+        weight = self._kernel(self.labels)
+        np.fill_diagonal(weight, 0.0)
+        return self._mean(weight)
+
+    def _kernel(self, z: Array) -> Array:
         distance = (z[..., None, :] - self.labels) / self.width
-        weight = self.weight * np.exp(-0.5 * np.einsum("...j,...j->...", distance, distance))
+        return np.asarray(self.weight * np.exp(-0.5 * np.einsum("...j,...j->...", distance, distance)))
+
+    def _mean(self, weight: Array) -> Array:
         n, field, knot = self.log_square.shape
         total = (weight @ self.log_square.reshape(n, -1)).reshape(*weight.shape[:-1], field, knot) + self.prior
         return np.asarray(np.exp(total / (1.0 + weight.sum(axis=-1))[..., None, None]))

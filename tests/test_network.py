@@ -104,6 +104,20 @@ def test_pressure_is_bent_beside_a_star_outside_too(emulator: Emulator) -> None:
         assert np.isnan(b[-1]).any()
 
 
+@pytest.mark.parametrize("name", sorted(models()))
+def test_stars_that_are_not_looked_at_need_no_bend(name: str) -> None:
+    network, x = Emulator.load(name).network, Emulator.load(name).domain.sample(20_000, 2)
+    value = network.log_profiles(x)
+    ln_g = np.log(10.0) * x[:, network.labels.index("logg"), None]
+    rest = 1 - np.exp(value[:, FIELDS.index("radiative_acceleration")] - ln_g)
+    far = rest.min(axis=1) >= 0.1
+    dm = network.tau / np.exp(value[far, FIELDS.index("opacity")])
+    p, m = (f[:, :1] + f @ physics.integration_matrix(network.ln_tau).T for f in (rest[far] * dm, dm))
+    assert 10_000 < far.sum() < 20_000
+    bent = physics.physical_pressure(p, m, dm, rest[far], np.diff(network.ln_tau))
+    np.testing.assert_allclose(bent, p, rtol=1e-12)
+
+
 def test_values_and_first_derivatives_are_continuous_along_random_lines(emulator: Emulator) -> None:
     """What the derivative does not explain of a step along a line, in 64 times smaller steps where it is largest.
 

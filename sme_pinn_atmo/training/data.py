@@ -14,13 +14,15 @@ from scipy.interpolate import CubicSpline
 
 from .. import physics
 from ..grids import Structures, read
+from ..runtime import FIELDS
 
-__all__ = ["TrainingSet", "data_path", "load_source", "neighbours", "network_fields", "on_grid", "other_depths"]
+__all__ = ["COLUMNS", "TrainingSet", "data_path", "depth_grid", "load_source", "neighbours", "network_fields",
+           "on_grid", "other_depths"]  # fmt: skip
 
 Array = NDArray[np.float64]
 
 #: Order of the fields of a training set, as in `runtime.FIELDS` without the last.
-COLUMNS = ("temperature", "opacity", "radiative_acceleration", "electron_density", "rhox", "gas_pressure")
+COLUMNS = FIELDS[:-1]
 
 
 @dataclass(frozen=True)

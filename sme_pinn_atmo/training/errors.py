@@ -64,7 +64,7 @@ def fit_error_model(parts: Sequence[tuple[Array, Array, Array]], labels: Sequenc
     start = np.log([10.0, *(_WIDTHS.get(n, 0.5) for n in labels)])
 
     def miss(p: Array) -> float:
-        off = log_square - np.log(_leave_one_out(model(p)))
+        off = log_square - np.log(model(p).leave_one_out())
         # With few models: no further from the start than they say clearly.
         return float(np.mean((off - off.mean(axis=0)) ** 2) + np.mean((p - start) ** 2) / len(z))
 
@@ -100,19 +100,9 @@ def _square(error: Array, log_tau: Array, knots: Array) -> Array:
     return out
 
 
-def _leave_one_out(model: ErrorModel) -> Array:
-    """Variance (n, 6, n_knot) that the other held-out models give each of them."""
-    distance = (model.labels[:, None] - model.labels) / model.width
-    weight = model.weight * np.exp(-0.5 * (distance**2).sum(-1))
-    np.fill_diagonal(weight, 0.0)
-    n = len(weight)
-    total = (weight @ model.log_square.reshape(n, -1)).reshape(model.log_square.shape) + model.prior
-    return np.asarray(np.exp(total / (1.0 + weight.sum(1))[:, None, None]))
-
-
 def _ratios(model: ErrorModel, parts: Sequence[tuple[Array, Array, Array]]) -> list[Array]:
     """|error| / standard deviation of every layer, a list over fields."""
-    variance = _leave_one_out(model)
+    variance = model.leave_one_out()
     error = [e for _, errors, _ in parts for e in errors]
     depth = [t for _, _, depths in parts for t in depths]
     out: list[list[Array]] = [[] for _ in ERROR_FIELDS]

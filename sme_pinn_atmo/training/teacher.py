@@ -8,7 +8,18 @@ import numpy as np
 
 from .data import TrainingSet
 
-__all__ = ["corrected"]
+__all__ = ["corrected", "pairs"]
+
+
+def pairs(teacher: TrainingSet, truth: TrainingSet, match: int) -> list[tuple[int, int]]:
+    """Rows of a teacher's star and of a computed model whose first `match` labels agree, (teacher, truth).
+
+    Without stars on other depths: they have their layers elsewhere.
+    """
+    rows = {tuple(np.round(x[:match], 3)): j for j, x in enumerate(teacher.x)}
+    number = np.arange(teacher.y.shape[-1])
+    found = ((rows.get(tuple(np.round(x[:match], 3))), i) for i, x in enumerate(truth.x))
+    return [(j, i) for j, i in found if j is not None and np.array_equal(teacher.layer[j], number)]
 
 
 def corrected(teacher: TrainingSet, truth: TrainingSet, match: int, split: float) -> TrainingSet:
@@ -22,25 +33,16 @@ def corrected(teacher: TrainingSet, truth: TrainingSet, match: int, split: float
     match : number of leading labels in which a teacher's star and a computed one must agree
     split : Teff [K] between the two medians
     """
-
-    def key(x: np.ndarray) -> tuple[float, ...]:
-        return tuple(np.round(x[:match], 3))
-
     number = np.arange(teacher.y.shape[-1])
-    rows = {key(x): i for i, x in enumerate(teacher.x)}
+    known = [(j, i) for j, i in pairs(teacher, truth, match) if not truth.held[i]]
     y = teacher.y.copy()
     for hot in (False, True):
-        pairs = [
-            (rows[key(x)], i)
-            for i, x in enumerate(truth.x)
-            if (x[0] > split) is np.bool_(hot) and not truth.held[i] and key(x) in rows
-        ]
-        # Models on other depths have their layers elsewhere: they lose the error of a layer where they have it.
-        pairs = [(j, i) for j, i in pairs if np.array_equal(teacher.layer[j], number)]
-        if len(pairs) < 5:
-            raise ValueError(f"only {len(pairs)} computed models to correct {teacher.name} with; at least 5 are needed")
-        error = np.stack([np.where(truth.mask[i], teacher.y[j] - truth.y[i], np.nan) for j, i in pairs])
+        here = [(j, i) for j, i in known if (truth.x[i, 0] > split) == hot]
+        if len(here) < 5:
+            raise ValueError(f"only {len(here)} computed models to correct {teacher.name} with; at least 5 are needed")
+        error = np.stack([np.where(truth.mask[i], teacher.y[j] - truth.y[i], np.nan) for j, i in here])
         bias = np.nanmedian(error, axis=0)
+        # Models on other depths lose the error of a layer where they have it.
         for j in np.flatnonzero((teacher.x[:, 0] > split) == hot):
             y[j] -= [np.interp(teacher.layer[j], number, b) for b in bias]
     return replace(teacher, y=y)

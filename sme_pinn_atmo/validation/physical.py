@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from .. import physics
@@ -21,13 +23,9 @@ CHECKS = {
 
 def violations(emulator: Emulator, n: int = 100_000, seed: int = 0) -> tuple[dict[str, int], np.ndarray]:
     """How many of n random labels in the domain fail each of `CHECKS`; and which labels (n_bad, n_label) fail any."""
-    x = emulator.domain.sample(n, seed)
     counts = dict.fromkeys(CHECKS, 0)
     bad = []
-    for part in np.array_split(x, max(1, n // 5000)):
-        with np.errstate(all="ignore"):
-            p = np.exp(emulator.network.log_profiles(part))
-        gravity = 10.0 ** part[:, emulator.domain.labels.index("logg"), None]
+    for part, p, gravity in _predictions(emulator, n, seed):
         # The last of the fields, n_atom = P/kT - n_e, is NaN or zero where n_e is not below P/kT.
         failed = _failed(p[:, 4], p[:, 5], p[:, 2] < gravity, p[:, 6] > 0)
         failed["not finite"] = np.asarray(~np.isfinite(p).all(axis=(1, 2)))
@@ -41,9 +39,7 @@ def bent(emulator: Emulator, n: int = 100_000, seed: int = 0) -> int:
     """At how many of n random labels `physics.physical_pressure` changes the integrated pressure in any layer."""
     count = 0
     matrix = physics.integration_matrix(emulator.network.ln_tau)
-    for part in np.array_split(emulator.domain.sample(n, seed), max(1, n // 5000)):
-        p = np.exp(emulator.network.log_profiles(part))
-        gravity = 10.0 ** part[:, emulator.domain.labels.index("logg"), None]
+    for _, p, gravity in _predictions(emulator, n, seed):
         _, plain = physics.integrate_structure(emulator.network.tau, p[:, 1], p[:, 2], gravity, matrix)
         count += int((np.abs(plain / p[:, 5] - 1) > 1e-8).any(axis=1).sum())
     return count
@@ -57,6 +53,14 @@ def violations_of(structures: Structures) -> dict[str, int]:
     failed = _failed(rhox, p, outwards, (n_e < p / (physics.BOLTZMANN * t)) | ~layer)
     failed["not finite"] = ~np.isfinite(structures.profiles[..., :5]).all(axis=-1) & layer
     return {name: int(np.any(failed[name].reshape(len(structures), -1), axis=1).sum()) for name in CHECKS}
+
+
+def _predictions(emulator: Emulator, n: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Blocks of random labels (n, n_label), `runtime.FIELDS` (n, 7, n_depth) and gravity [cm s-2] (n, 1)."""
+    for part in np.array_split(emulator.domain.sample(n, seed), max(1, n // 5000)):
+        with np.errstate(all="ignore"):
+            p = np.exp(emulator.network.log_profiles(part))
+        yield part, p, 10.0 ** part[:, emulator.domain.labels.index("logg"), None]
 
 
 def _failed(rhox: np.ndarray, p: np.ndarray, outwards: np.ndarray, electrons: np.ndarray) -> dict[str, np.ndarray]:

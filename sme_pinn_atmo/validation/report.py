@@ -227,6 +227,11 @@ def _about(task: Task) -> dict[str, str]:
 # ---------------------------------------------------------------------- the parts
 
 
+def _options(models: Sequence[str]) -> str:
+    """Models as options of a command."""
+    return " ".join(f"--model {Path(m).name}" for m in models)
+
+
 def _pairs(scores: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
     return [f"{scores[c]['median']:.3g} / {scores[c]['p95']:.3g}" for c in columns]
 
@@ -395,7 +400,7 @@ def _spectra(task: Task) -> Section:
         "Flux from the predicted atmosphere minus flux from the computed one, at computed models kept from training: "
         "median / 95th percentile over stars of the rms in three windows and of the largest difference, and by how "
         "much a fit of teff, logg and m_h would be off. Beside it PySME's interpolation with the same node taken out.",
-        "sme-pinn-atmo validate spectra " + " ".join(f"--model {Path(m).name}" for m in models) + f" --nodes {_NODES}",
+        f"sme-pinn-atmo validate spectra {_options(models)} --nodes {_NODES}",
         head, rows,
         {"spectra.png": "rms of the difference of the normalised flux over the three windows; each point is a star."},
         {"summary": content["summary"], "failed": spectra.format_failures(content["stars"])},
@@ -417,7 +422,7 @@ def _fits(task: Task) -> Section:
         "fits", "Fits of mock stars",
         "Spectra from computed structures, with noise, fitted in PySME for teff, logg and monh with the node taken out "
         "of the network's training and of the grid: fit minus truth, and cost (median, lowest to highest).",
-        "sme-pinn-atmo validate fits " + " ".join(f"--model {Path(m).name}" for m in models), head, rows, figures,
+        f"sme-pinn-atmo validate fits {_options(models)}", head, rows, figures,
         {k: content[k] for k in ("mock", "sun", "smooth")},
     )  # fmt: skip
 

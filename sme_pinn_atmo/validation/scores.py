@@ -13,7 +13,7 @@ from ..emulator import Emulator
 from ..grids import COLUMNS, Structures
 
 __all__ = ["TEFF_RANGES", "format_scores", "heldout_rows", "predict_like", "relative_errors", "score", "score_folds",
-           "score_profiles"]  # fmt: skip
+           "score_profiles", "summary", "teff_sets"]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -64,17 +64,16 @@ def score_profiles(predicted: Array, truth: Structures) -> dict[str, dict[str, A
     """
     error = relative_errors(predicted, truth)
     scored = np.isfinite(predicted[..., 1]).any(axis=1)
-    teff = truth.labels["teff"]
     residual = [_residual(predicted[i, 1 : int(truth.n_depth[i])], truth.labels["logg"][i]) for i in range(len(truth))]
-    sets = {"all": scored, **{k: scored & (teff > low) & (teff <= high) for k, (low, high) in TEFF_RANGES.items()}}
     out: dict[str, dict[str, Any]] = {}
-    for name, which in sets.items():
+    for name, there in teff_sets(truth.labels["teff"]).items():
+        which = scored & there
         if not which.any():
             continue
         row: dict[str, Any] = {"models": int(which.sum())}
         for j, column in enumerate(COLUMNS):
-            row[column] = _summary(error[which][..., j])
-        row["HSE"] = _summary(np.concatenate([residual[i] for i in np.flatnonzero(which)]))
+            row[column] = summary(error[which][..., j])
+        row["HSE"] = summary(np.concatenate([residual[i] for i in np.flatnonzero(which)]))
         out[name] = row
     return out
 
@@ -129,7 +128,13 @@ def _residual(profiles: Array, logg: float) -> Array:
     return 100.0 * physics.hydrostatic_residual(rhox, p, acceleration, np.asarray(10.0**logg))
 
 
-def _summary(values: Array) -> dict[str, float]:
+def teff_sets(teff: Array) -> dict[str, NDArray[np.bool_]]:
+    """Which stars are in each set of the scores: "all", then `TEFF_RANGES`."""
+    return {"all": np.ones(len(teff), bool), **{k: (teff > a) & (teff <= b) for k, (a, b) in TEFF_RANGES.items()}}
+
+
+def summary(values: Array) -> dict[str, float]:
+    """Median and 95th percentile of the finite values."""
     good = values[np.isfinite(values)]
     if not good.size:
         return {"median": float("nan"), "p95": float("nan")}

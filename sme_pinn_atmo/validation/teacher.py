@@ -10,8 +10,8 @@ import numpy as np
 
 from ..training.data import COLUMNS, TrainingSet, depth_grid, load_source
 from ..training.run import ConfigError
-from ..training.teacher import corrected
-from .scores import TEFF_RANGES
+from ..training.teacher import corrected, pairs
+from .scores import summary, teff_sets
 
 __all__ = ["format_rows", "leave_one_out"]
 
@@ -35,19 +35,15 @@ def leave_one_out(config: Mapping[str, Any]) -> dict[str, dict[str, dict[str, An
     if name is None:
         raise ConfigError(f"{config['file']}: no [[data]] table has the key 'corrects'")
     rule = sources[name]["corrects"]
-    match = rule["match"]
     labels, grid = config["network"]["labels"], depth_grid(config)
     teacher, truth = (load_source(sources[n], labels, grid, config["seed"]) for n in (name, rule["by"]))
-    rows = {tuple(np.round(x[:match], 3)): i for i, x in enumerate(teacher.x)}
-    pairs = [(rows[key], i) for i, x in enumerate(truth.x) if (key := tuple(np.round(x[:match], 3))) in rows]
-    number = np.arange(teacher.y.shape[-1])
-    pairs = [(j, i) for j, i in pairs if np.array_equal(teacher.layer[j], number)]
-    teacher, truth = _rows(teacher, [j for j, _ in pairs]), _rows(truth, [i for _, i in pairs])
+    found = pairs(teacher, truth, rule["match"])
+    teacher, truth = _rows(teacher, [j for j, _ in found]), _rows(truth, [i for _, i in found])
     raw = teacher.y - truth.y
     better = np.empty_like(raw)
-    for k in range(len(pairs)):
-        without = replace(truth, held=np.arange(len(pairs)) == k)
-        better[k] = corrected(teacher, without, match=match, split=rule["split"]).y[k] - truth.y[k]
+    for k in range(len(found)):
+        without = replace(truth, held=np.arange(len(found)) == k)
+        better[k] = corrected(teacher, without, match=rule["match"], split=rule["split"]).y[k] - truth.y[k]
     return {"raw": _summary(raw, truth), "corrected": _summary(better, truth)}
 
 
@@ -57,14 +53,11 @@ def _rows(s: TrainingSet, rows: list[int]) -> TrainingSet:
 
 def _summary(error: np.ndarray, truth: TrainingSet) -> dict[str, dict[str, Any]]:
     percent = 100 * np.abs(np.expm1(np.where(truth.mask[:, None], error, np.nan)))[..., 1:]
-    teff = truth.x[:, 0]
-    sets = {"all": teff > 0, **{n: (teff > low) & (teff <= high) for n, (low, high) in TEFF_RANGES.items()}}
     return {
-        name: {"models": int(which.sum()), **{
-            c: {"median": float(np.nanmedian(percent[which, j])), "p95": float(np.nanpercentile(percent[which, j], 95))}
-            for j, c in enumerate(COLUMNS)}}
-        for name, which in sets.items() if which.any()
-    }  # fmt: skip
+        name: {"models": int(which.sum()), **{c: summary(percent[which, j]) for j, c in enumerate(COLUMNS)}}
+        for name, which in teff_sets(truth.x[:, 0]).items()
+        if which.any()
+    }
 
 
 def format_rows(result: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
