@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from sme_pinn_atmo import Emulator, demo
 from sme_pinn_atmo.cli import main
-from sme_pinn_atmo.emulator import save_model
+from sme_pinn_atmo.emulator import save_model, write_atomically
 from sme_pinn_atmo.validation import spectra
 from sme_pinn_atmo.validation.spectra import WINDOWS, format_failures, format_rows, summarise
 from sme_pinn_atmo.validation.spectrum import layers_of, synthesise_windows
@@ -60,12 +60,12 @@ def star_or_death(job: Any) -> None:
     """Stands in for the synthesis: one star takes the whole process with it."""
     if job.row == 2:
         os._exit(1)
-    Path(job.path).write_text("{}")
+    write_atomically(Path(job.path), b"{}")  # as the synthesis does: the pool ends its other processes at any moment
 
 
 def test_a_star_that_kills_its_process_does_not_stop_the_others(tmp_path: Path, monkeypatch: Any) -> None:
     def keep(job: Any, result: dict[str, Any]) -> None:
-        Path(job.path).write_text(json.dumps(result))
+        write_atomically(Path(job.path), json.dumps(result).encode())
 
     monkeypatch.setattr(spectra, "_keep", keep)
     jobs = [spectra._Job("m", "atlas9.npz", row, "g", "l", str(tmp_path / f"{row}.json")) for row in range(5)]
