@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from . import physics
-from .runtime import Network
+from .runtime import Network, wave
 
 __all__ = ["HydrostaticNetwork"]
 
@@ -22,7 +22,7 @@ class HydrostaticNetwork(nn.Module):
 
     Parameters
     ----------
-    labels, features : names, see `runtime.feature_functions`
+    labels, features : names, see `runtime.feature_functions` and `runtime.wave`
     ln_tau : (n_depth,) grid in the natural logarithm of the Rosseland depth
     width, depth : of the branch
     n_component : basis functions in depth for each of the four fields
@@ -41,7 +41,10 @@ class HydrostaticNetwork(nn.Module):
         self.n_component = n_component
         self.feature_mean = nn.Buffer(torch.zeros(n_feature, dtype=torch.float64))
         self.feature_scale = nn.Buffer(torch.ones(n_feature, dtype=torch.float64))
-        self.w_in = nn.Parameter(torch.randn(width, n_feature) / n_feature**0.5)
+        self._waves = {n: found for n in features if (found := wave(n))}
+        # Waves begin small: first the slow part of what there is to learn.
+        start = torch.tensor([0.3 if n in self._waves else 1.0 for n in features])
+        self.w_in = nn.Parameter(torch.randn(width, n_feature) * start / n_feature**0.5)
         self.b_in = nn.Parameter(torch.zeros(width))
         self.corpus = nn.Parameter(torch.zeros(n_corpus, width))
         self.w = nn.ParameterList(torch.randn(width, width) / width**0.5 for _ in range(depth))
@@ -62,6 +65,8 @@ class HydrostaticNetwork(nn.Module):
         log_teff = torch.log10(x[..., self._teff])
         special = {"log_teff": log_teff, "theta": 5040.0 / x[..., self._teff],
                    "log_g_teff4": x[..., self._logg] - 4 * log_teff}  # fmt: skip
+        for n, w in self._waves.items():
+            special[n] = torch.sin(w[0] * log_teff + w[1])
         f = [special[n] if n in special else x[..., self.labels.index(n)] for n in self.features]
         return (torch.stack(f, -1) - self.feature_mean) / self.feature_scale
 

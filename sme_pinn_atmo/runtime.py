@@ -12,6 +12,7 @@ comes near g. `network.py` is the same in torch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from . import physics
 
-__all__ = ["FIELDS", "Network", "feature_functions"]
+__all__ = ["FIELDS", "Network", "feature_functions", "wave"]
 
 Array = NDArray[np.float64]
 
@@ -45,7 +46,7 @@ def feature_functions(name: str, labels: Sequence[str]) -> tuple[Any, Any]:
     """Function f(x) -> (...,) and its gradient x -> (..., n_label) for a feature of the branch's input.
 
     A feature is a label itself or one of log_teff = log10 Teff, theta = 5040 K / Teff, and
-    log_g_teff4 = log g - 4 log10 Teff (gravity in units of the radiative one).
+    log_g_teff4 = log g - 4 log10 Teff (gravity in units of the radiative one); `wave` names the others.
     """
     labels = list(labels)
 
@@ -59,7 +60,10 @@ def feature_functions(name: str, labels: Sequence[str]) -> tuple[Any, Any]:
         j = labels.index(name)
         return (lambda x: x[..., j]), (lambda x: unit(x, **{name: np.ones(x.shape[:-1])}))
     if name not in ("log_teff", "theta", "log_g_teff4"):
-        raise ValueError(f"unknown feature {name!r}; allowed: the labels, log_teff, theta, log_g_teff4")
+        raise ValueError(
+            f"unknown feature {name!r}; allowed: the labels, log_teff, theta, log_g_teff4, and sin_K_log_teff or "
+            "cos_K_log_teff with a whole number K of waves per dex"
+        )
     t = labels.index("teff")
     if name == "log_teff":
         return (lambda x: np.log10(x[..., t])), (lambda x: unit(x, teff=1 / (_LN10 * x[..., t])))
@@ -70,6 +74,17 @@ def feature_functions(name: str, labels: Sequence[str]) -> tuple[Any, Any]:
         lambda x: x[..., j] - 4 * np.log10(x[..., t]),
         lambda x: unit(x, logg=np.ones(x.shape[:-1]), teff=-4 / (_LN10 * x[..., t])),
     )
+
+
+def wave(name: str) -> tuple[float, float] | None:
+    """Angular frequency w and phase p of a feature sin(w log10 Teff + p); None if it is none.
+
+    sin_K_log_teff and cos_K_log_teff are K waves per dex. Structures turn within a step or two of the grids in Teff,
+    which a network that is given nothing but slow functions of Teff learns last (spectral bias: Rahaman et al. 2019,
+    arXiv:1806.08734; Fourier features: Tancik et al. 2020, arXiv:2006.10739).
+    """
+    match = re.fullmatch(r"(sin|cos)_([1-9]\d*)_log_teff", name)
+    return match and (2 * np.pi * int(match[2]), 0.0 if match[1] == "sin" else 0.5 * np.pi)
 
 
 @lru_cache(maxsize=64)
@@ -85,7 +100,7 @@ class Network:
     Parameters
     ----------
     labels : names of the inputs, in their order
-    features : see `feature_functions`
+    features : see `feature_functions` and `wave`
     tensors : weights by name as they are stored, see `network.HydrostaticNetwork`
     """
 
@@ -95,7 +110,13 @@ class Network:
         self.ln_tau: Array = w["ln_tau"]
         self.tau: Array = np.exp(self.ln_tau)
         self._teff, self._logg = self.labels.index("teff"), self.labels.index("logg")
-        self._functions = [feature_functions(f, self.labels) for f in self.features]
+        waves = {j: found for j, f in enumerate(self.features) if (found := wave(f))}
+        self._functions = [
+            (j, *feature_functions(f, self.labels)) for j, f in enumerate(self.features) if j not in waves
+        ]
+        # All waves at once: for a single star, calls count more than numbers.
+        self._waves = list(waves)
+        self._frequency, self._phase = np.array(list(waves.values())).reshape(-1, 2).T
         # The standardisation of the features is one more linear map: fold it into the first layer.
         scaled = w["w_in"] / w["feature_scale"]
         self._w_in: Array = np.ascontiguousarray(scaled.T)
@@ -114,10 +135,26 @@ class Network:
     # ------------------------------------------------------------------ forward
 
     def _features(self, x: Array) -> Array:
-        f = np.empty((*x.shape[:-1], len(self._functions)))
-        for j, (function, _) in enumerate(self._functions):
+        f = np.empty((*x.shape[:-1], len(self.features)))
+        for j, function, _ in self._functions:
             f[..., j] = function(x)
+        if self._waves:
+            f[..., self._waves] = np.sin(self._wave_angle(x))
         return f
+
+    def _wave_angle(self, x: Array) -> Array:
+        angle: Array = np.log10(x[..., self._teff])[..., None] * self._frequency + self._phase
+        return angle
+
+    def _feature_gradient(self, x: Array) -> Array:
+        """(..., n_label, n_feature)"""
+        g = np.zeros((*x.shape, len(self.features)))
+        for j, _, gradient in self._functions:
+            g[..., j] = gradient(x)
+        if self._waves:
+            per_teff = self._frequency / (_LN10 * x[..., self._teff, None])
+            g[..., self._teff, self._waves] = np.cos(self._wave_angle(x)) * per_teff
+        return g
 
     def _branch(self, x: Array) -> Array:
         h = self._features(x) @ self._w_in + self._b_in
@@ -211,8 +248,7 @@ class Network:
         return value, jacobian
 
     def _log_jacobian(self, x: Array, tau: Array | None) -> tuple[Array, Array]:
-        grad = np.stack([gradient(x) for _, gradient in self._functions], axis=-1)  # (..., n_label, n_feature)
-        h, dh = self._features(x) @ self._w_in + self._b_in, grad @ self._w_in
+        h, dh = self._features(x) @ self._w_in + self._b_in, self._feature_gradient(x) @ self._w_in
         for w, b in self._hidden:
             z = h @ w + b
             s = 1.0 / (1.0 + np.exp(-z))

@@ -7,7 +7,7 @@ import pytest
 
 from sme_pinn_atmo import Emulator, physics
 from sme_pinn_atmo.emulator import models
-from sme_pinn_atmo.runtime import FIELDS
+from sme_pinn_atmo.runtime import FIELDS, Network
 
 
 @pytest.fixture(params=["tiny", *models()])
@@ -32,6 +32,29 @@ def test_torch_and_numpy_agree(emulator: Emulator) -> None:
     mine = emulator.network.log_profiles(x)
     theirs = emulator.torch_module()(torch.tensor(x)).detach().numpy()
     assert np.abs(mine - theirs).max() < 1e-10
+
+
+def test_waves_of_teff_are_features(emulator: Emulator) -> None:
+    """Of a network whose other weights are what they are, a wave moves the first layer as its name says."""
+    plain = Network(emulator.network.labels, ("teff",), _one_feature(emulator))
+    for name, expected in (("sin_3_log_teff", np.sin), ("cos_12_log_teff", np.cos)):
+        network = Network(emulator.network.labels, (name,), _one_feature(emulator))
+        x = random_labels(emulator, 3)
+        k = int(name.split("_")[1])
+        other = x.copy()
+        other[:, emulator.network.labels.index("teff")] = expected(2 * np.pi * k * np.log10(x[:, 0]))
+        np.testing.assert_allclose(network._branch(x), plain._branch(other), atol=1e-10)
+
+
+def _one_feature(emulator: Emulator) -> dict[str, np.ndarray]:
+    tensors = dict(emulator.network.tensors)
+    return tensors | {"w_in": 0.1 * tensors["w_in"][:, :1], "feature_mean": np.zeros(1), "feature_scale": np.ones(1)}
+
+
+@pytest.mark.parametrize("name", ["metallicity", "sin_0_log_teff", "sin_log_teff", "cos_2_teff"])
+def test_an_unknown_feature_is_named(name: str, emulator: Emulator) -> None:
+    with pytest.raises(ValueError, match=f"unknown feature '{name}'; allowed: the labels, log_teff"):
+        Network(emulator.network.labels, (name,), _one_feature(emulator))
 
 
 def test_jacobian_equals_torch_autograd(emulator: Emulator) -> None:

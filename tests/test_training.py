@@ -253,6 +253,7 @@ def test_models_that_contradict_themselves_are_dropped() -> None:
         ('name = "small"', "", "name"),
         ("steps = 1500", "", "training.steps"),
         ("asplund2009", "the Sun", "solar_scale"),
+        ('"theta"', '"tau"', "unknown feature 'tau'"),
         ("evaluate = true", "evaluat = true", "evaluat"),
         ("seed = 3", "seed = = 3", "TOML"),
     ],
