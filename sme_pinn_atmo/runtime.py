@@ -110,16 +110,14 @@ class Network:
         self.ln_tau: Array = w["ln_tau"]
         self.tau: Array = np.exp(self.ln_tau)
         self._teff, self._logg = self.labels.index("teff"), self.labels.index("logg")
-        waves = {j: found for j, f in enumerate(self.features) if (found := wave(f))}
-        self._functions = [
-            (j, *feature_functions(f, self.labels)) for j, f in enumerate(self.features) if j not in waves
-        ]
-        # All waves at once: for a single star, calls count more than numbers.
-        self._waves = list(waves)
-        self._frequency, self._phase = np.array(list(waves.values())).reshape(-1, 2).T
+        # Waves last, all at once: for a single star, calls count more than numbers.
+        waves = [found for f in self.features if (found := wave(f))]
+        self._frequency, self._phase = np.array(waves).reshape(-1, 2).T
+        self._functions = [feature_functions(f, self.labels) for f in self.features if not wave(f)]
+        order = sorted(range(len(self.features)), key=lambda j: wave(self.features[j]) is not None)
         # The standardisation of the features is one more linear map: fold it into the first layer.
         scaled = w["w_in"] / w["feature_scale"]
-        self._w_in: Array = np.ascontiguousarray(scaled.T)
+        self._w_in: Array = np.ascontiguousarray(scaled[:, order].T)
         self._b_in: Array = w["b_in"] - scaled @ w["feature_mean"]
         self._hidden = [(np.ascontiguousarray(a.T), b) for a, b in zip(w["w"], w["b"], strict=True)]
         self._w_out: Array = np.ascontiguousarray(w["w_out"].T)
@@ -135,25 +133,26 @@ class Network:
     # ------------------------------------------------------------------ forward
 
     def _features(self, x: Array) -> Array:
+        n = len(self._functions)
         f = np.empty((*x.shape[:-1], len(self.features)))
-        for j, function, _ in self._functions:
+        for j, (function, _) in enumerate(self._functions):
             f[..., j] = function(x)
-        if self._waves:
-            f[..., self._waves] = np.sin(self._wave_angle(x))
+        if len(self._phase):
+            np.sin(self._wave_angle(x), out=f[..., n:])
         return f
 
     def _wave_angle(self, x: Array) -> Array:
-        angle: Array = np.log10(x[..., self._teff])[..., None] * self._frequency + self._phase
+        angle: Array = np.log10(x[..., self._teff, None]) * self._frequency
+        angle += self._phase
         return angle
 
     def _feature_gradient(self, x: Array) -> Array:
         """(..., n_label, n_feature)"""
         g = np.zeros((*x.shape, len(self.features)))
-        for j, _, gradient in self._functions:
+        for j, (_, gradient) in enumerate(self._functions):
             g[..., j] = gradient(x)
-        if self._waves:
-            per_teff = self._frequency / (_LN10 * x[..., self._teff, None])
-            g[..., self._teff, self._waves] = np.cos(self._wave_angle(x)) * per_teff
+        per_teff = self._frequency / (_LN10 * x[..., self._teff, None])
+        g[..., self._teff, len(self._functions) :] = np.cos(self._wave_angle(x)) * per_teff
         return g
 
     def _branch(self, x: Array) -> Array:

@@ -13,7 +13,7 @@ from sme_pinn_atmo.grids import Structures
 from sme_pinn_atmo.labels import Domain
 
 LABELS = ("teff", "logg", "m_h", "alpha_m", "vturb")
-FEATURES = ("log_teff", "theta", "logg", "m_h", "alpha_m", "vturb", "log_g_teff4", "sin_3_log_teff", "cos_3_log_teff")
+FEATURES = ("sin_3_log_teff", "log_teff", "theta", "logg", "m_h", "alpha_m", "vturb", "log_g_teff4", "cos_3_log_teff")
 
 
 def made_up_structures(n: int = 60, seed: int = 0, n_depth: int = 40, labels: Any = None) -> Structures:
