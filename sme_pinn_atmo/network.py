@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from . import physics
-from .runtime import Network, wave
+from .runtime import Network, feature_matrix
 
 __all__ = ["HydrostaticNetwork"]
 
@@ -22,7 +22,7 @@ class HydrostaticNetwork(nn.Module):
 
     Parameters
     ----------
-    labels, features : names, see `runtime.feature_functions` and `runtime.wave`
+    labels, features : names, see `runtime.feature_matrix`
     ln_tau : (n_depth,) grid in the natural logarithm of the Rosseland depth
     width, depth : of the branch
     n_component : basis functions in depth for each of the four fields
@@ -41,10 +41,12 @@ class HydrostaticNetwork(nn.Module):
         self.n_component = n_component
         self.feature_mean = nn.Buffer(torch.zeros(n_feature, dtype=torch.float64))
         self.feature_scale = nn.Buffer(torch.ones(n_feature, dtype=torch.float64))
-        self._waves = {n: found for n in features if (found := wave(n))}
+        matrix, *wave = feature_matrix(features, labels)
+        self._features = nn.Buffer(torch.tensor(matrix), persistent=False)
+        self._frequency, self._phase = (nn.Buffer(torch.tensor(w), persistent=False) for w in wave)
         # Waves begin small: first the slow part of what there is to learn.
-        start = torch.tensor([0.3 if n in self._waves else 1.0 for n in features])
-        self.w_in = nn.Parameter(torch.randn(width, n_feature) * start / n_feature**0.5)
+        slow = torch.tensor((matrix[:, len(labels) + 2 :] == 0).all(axis=1))
+        self.w_in = nn.Parameter(torch.randn(width, n_feature) * torch.where(slow, 1.0, 0.3) / n_feature**0.5)
         self.b_in = nn.Parameter(torch.zeros(width))
         self.corpus = nn.Parameter(torch.zeros(n_corpus, width))
         self.w = nn.ParameterList(torch.randn(width, width) / width**0.5 for _ in range(depth))
@@ -62,13 +64,11 @@ class HydrostaticNetwork(nn.Module):
 
     def input_features(self, x: Tensor) -> Tensor:
         """Features (..., n_feature) of labels x (..., n_label), standardised."""
-        log_teff = torch.log10(x[..., self._teff])
-        special = {"log_teff": log_teff, "theta": 5040.0 / x[..., self._teff],
-                   "log_g_teff4": x[..., self._logg] - 4 * log_teff}  # fmt: skip
-        for n, w in self._waves.items():
-            special[n] = torch.sin(w[0] * log_teff + w[1])
-        f = [special[n] if n in special else x[..., self.labels.index(n)] for n in self.features]
-        return (torch.stack(f, -1) - self.feature_mean) / self.feature_scale
+        teff = x[..., self._teff, None]
+        log_teff = torch.log10(teff)
+        inputs = torch.cat([x, log_teff, 1.0 / teff, torch.sin(log_teff * self._frequency + self._phase)], -1)
+        f = nn.functional.linear(inputs, self._features)
+        return (f - self.feature_mean) / self.feature_scale
 
     def hidden(self, x: Tensor, corpus: Tensor | int = 0) -> Tensor:
         """Last hidden layer of the branch, (..., width)."""

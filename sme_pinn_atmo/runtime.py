@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from . import physics
 
-__all__ = ["FIELDS", "Network", "feature_functions", "wave"]
+__all__ = ["FIELDS", "Network", "feature_matrix"]
 
 Array = NDArray[np.float64]
 
@@ -36,55 +36,42 @@ _LN_BOLTZMANN = float(np.log(physics.BOLTZMANN))
 #: Stars whose smallest 1 - a/g is above this are not looked at closer: `physics.physical_pressure` changes nothing in
 #: profiles as smooth as those of the packaged models (a test looks).
 _NEAR = 0.1
+_WAVE = re.compile(r"(sin|cos)_[1-9]\d*_log_teff")
 _TINY = 1e-30  # imaginary step: exact to rounding
 
 #: Stars that go through the network at once: their intermediate arrays stay in the processor's cache.
 _BLOCK = 512
 
 
-def feature_functions(name: str, labels: Sequence[str]) -> tuple[Any, Any]:
-    """Function f(x) -> (...,) and its gradient x -> (..., n_label) for a feature of the branch's input.
+def feature_matrix(features: Sequence[str], labels: Sequence[str]) -> tuple[Array, Array, Array]:
+    """Features of the branch's input as a linear map of labels, log10 Teff, 1 / Teff [1/K] and waves of Teff.
 
-    A feature is a label itself or one of log_teff = log10 Teff, theta = 5040 K / Teff, and
-    log_g_teff4 = log g - 4 log10 Teff (gravity in units of the radiative one); `wave` names the others.
+    A feature is a label itself, log_teff = log10 Teff, theta = 5040 K / Teff, log_g_teff4 = log g - 4 log10 Teff
+    (gravity in units of the radiative one), or one of sin_K_log_teff and cos_K_log_teff: K waves per dex. Structures
+    turn within a step or two of the grids in Teff, which a network given only slow functions of Teff learns last
+    (spectral bias: Rahaman et al. 2019, arXiv:1806.08734; Fourier features: Tancik et al. 2020, arXiv:2006.10739).
+
+    Returns
+    -------
+    matrix : (n_feature, n_label + 2 + n_wave)
+    frequency, phase : (n_wave,) the waves are sin(frequency log10 Teff + phase)
+
+    Raises
+    ------
+    ValueError : unknown feature
     """
-    labels = list(labels)
-
-    def unit(x: Array, **parts: Array) -> Array:
-        out = np.zeros(x.shape)
-        for label, value in parts.items():
-            out[..., labels.index(label)] = value
-        return out
-
-    if name in labels:
-        j = labels.index(name)
-        return (lambda x: x[..., j]), (lambda x: unit(x, **{name: np.ones(x.shape[:-1])}))
-    if name not in ("log_teff", "theta", "log_g_teff4"):
+    waves = [f for f in features if _WAVE.fullmatch(f)]
+    inputs = [*labels, "log_teff", "1/teff", *waves]
+    rows: dict[str, dict[str, float]] = {n: {n: 1.0} for n in inputs if n != "1/teff"}
+    rows |= {"theta": {"1/teff": 5040.0}, "log_g_teff4": {"logg": 1.0, "log_teff": -4.0}}
+    if unknown := [f for f in features if f not in rows]:
         raise ValueError(
-            f"unknown feature {name!r}; allowed: the labels, log_teff, theta, log_g_teff4, and sin_K_log_teff or "
+            f"unknown feature {unknown[0]!r}; allowed: the labels, log_teff, theta, log_g_teff4, and sin_K_log_teff or "
             "cos_K_log_teff with a whole number K of waves per dex"
         )
-    t = labels.index("teff")
-    if name == "log_teff":
-        return (lambda x: np.log10(x[..., t])), (lambda x: unit(x, teff=1 / (_LN10 * x[..., t])))
-    if name == "theta":
-        return (lambda x: 5040.0 / x[..., t]), (lambda x: unit(x, teff=-5040.0 / x[..., t] ** 2))
-    j = labels.index("logg")
-    return (
-        lambda x: x[..., j] - 4 * np.log10(x[..., t]),
-        lambda x: unit(x, logg=np.ones(x.shape[:-1]), teff=-4 / (_LN10 * x[..., t])),
-    )
-
-
-def wave(name: str) -> tuple[float, float] | None:
-    """Angular frequency w and phase p of a feature sin(w log10 Teff + p); None if it is none.
-
-    sin_K_log_teff and cos_K_log_teff are K waves per dex. Structures turn within a step or two of the grids in Teff,
-    which a network that is given nothing but slow functions of Teff learns last (spectral bias: Rahaman et al. 2019,
-    arXiv:1806.08734; Fourier features: Tancik et al. 2020, arXiv:2006.10739).
-    """
-    match = re.fullmatch(r"(sin|cos)_([1-9]\d*)_log_teff", name)
-    return match and (2 * np.pi * int(match[2]), 0.0 if match[1] == "sin" else 0.5 * np.pi)
+    matrix = np.array([[rows[f].get(n, 0.0) for n in inputs] for f in features])
+    frequency = np.array([2 * np.pi * int(f.split("_")[1]) for f in waves])
+    return matrix, frequency, np.array([0.0 if f.startswith("sin") else 0.5 * np.pi for f in waves])
 
 
 @lru_cache(maxsize=64)
@@ -100,7 +87,7 @@ class Network:
     Parameters
     ----------
     labels : names of the inputs, in their order
-    features : see `feature_functions` and `wave`
+    features : see `feature_matrix`
     tensors : weights by name as they are stored, see `network.HydrostaticNetwork`
     """
 
@@ -110,14 +97,10 @@ class Network:
         self.ln_tau: Array = w["ln_tau"]
         self.tau: Array = np.exp(self.ln_tau)
         self._teff, self._logg = self.labels.index("teff"), self.labels.index("logg")
-        # Waves last, all at once: for a single star, calls count more than numbers.
-        waves = [found for f in self.features if (found := wave(f))]
-        self._frequency, self._phase = np.array(waves).reshape(-1, 2).T
-        self._functions = [feature_functions(f, self.labels) for f in self.features if not wave(f)]
-        order = sorted(range(len(self.features)), key=lambda j: wave(self.features[j]) is not None)
-        # The standardisation of the features is one more linear map: fold it into the first layer.
+        # What features there are, and their standardisation, are linear maps: fold them into the first layer.
+        matrix, self._frequency, self._phase = feature_matrix(self.features, self.labels)
         scaled = w["w_in"] / w["feature_scale"]
-        self._w_in: Array = np.ascontiguousarray(scaled[:, order].T)
+        self._w_in: Array = np.ascontiguousarray((scaled @ matrix).T)
         self._b_in: Array = w["b_in"] - scaled @ w["feature_mean"]
         self._hidden = [(np.ascontiguousarray(a.T), b) for a, b in zip(w["w"], w["b"], strict=True)]
         self._w_out: Array = np.ascontiguousarray(w["w_out"].T)
@@ -132,31 +115,29 @@ class Network:
 
     # ------------------------------------------------------------------ forward
 
-    def _features(self, x: Array) -> Array:
-        n = len(self._functions)
-        f = np.empty((*x.shape[:-1], len(self.features)))
-        for j, (function, _) in enumerate(self._functions):
-            f[..., j] = function(x)
-        if len(self._phase):
-            np.sin(self._wave_angle(x), out=f[..., n:])
-        return f
+    def _inputs(self, x: Array) -> Array:
+        """Labels, log10 Teff, 1 / Teff and the waves, (..., n_label + 2 + n_wave)."""
+        n, teff = x.shape[-1], x[..., self._teff]
+        out = np.empty((*x.shape[:-1], len(self._w_in)))
+        out[..., :n] = x
+        out[..., n] = log_teff = np.log10(teff)
+        out[..., n + 1] = 1.0 / teff
+        np.sin(log_teff[..., None] * self._frequency + self._phase, out=out[..., n + 2 :])
+        return out
 
-    def _wave_angle(self, x: Array) -> Array:
-        angle: Array = np.log10(x[..., self._teff, None]) * self._frequency
-        angle += self._phase
-        return angle
-
-    def _feature_gradient(self, x: Array) -> Array:
-        """(..., n_label, n_feature)"""
-        g = np.zeros((*x.shape, len(self.features)))
-        for j, (_, gradient) in enumerate(self._functions):
-            g[..., j] = gradient(x)
-        per_teff = self._frequency / (_LN10 * x[..., self._teff, None])
-        g[..., self._teff, len(self._functions) :] = np.cos(self._wave_angle(x)) * per_teff
-        return g
+    def _inputs_gradient(self, x: Array) -> Array:
+        """Derivatives of the inputs, (..., n_label, n_label + 2 + n_wave)."""
+        n, teff = x.shape[-1], x[..., self._teff, None]
+        out = np.zeros((*x.shape, len(self._w_in)))
+        out[..., range(n), range(n)] = 1.0
+        per_teff, d_log_teff = out[..., self._teff, :], 1.0 / (_LN10 * teff)
+        per_teff[..., n : n + 1] = d_log_teff
+        per_teff[..., n + 1 : n + 2] = -1.0 / teff**2
+        per_teff[..., n + 2 :] = np.cos(np.log10(teff) * self._frequency + self._phase) * self._frequency * d_log_teff
+        return out
 
     def _branch(self, x: Array) -> Array:
-        h = self._features(x) @ self._w_in + self._b_in
+        h = self._inputs(x) @ self._w_in + self._b_in
         for w, b in self._hidden:
             z = h @ w
             z += b
@@ -247,7 +228,7 @@ class Network:
         return value, jacobian
 
     def _log_jacobian(self, x: Array, tau: Array | None) -> tuple[Array, Array]:
-        h, dh = self._features(x) @ self._w_in + self._b_in, self._feature_gradient(x) @ self._w_in
+        h, dh = self._inputs(x) @ self._w_in + self._b_in, self._inputs_gradient(x) @ self._w_in
         for w, b in self._hidden:
             z = h @ w + b
             s = 1.0 / (1.0 + np.exp(-z))

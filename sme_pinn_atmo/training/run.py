@@ -19,7 +19,7 @@ from ..composition import SOLAR_SCALES
 from ..emulator import Emulator, save_model
 from ..grids import Structures, read
 from ..labels import Domain
-from ..runtime import feature_functions, wave
+from ..runtime import feature_matrix
 from ..validation.scores import score
 from .data import TrainingSet, data_path, depth_grid, load_source
 from .errors import MIN_MODELS, fit_error_model, heldout_errors
@@ -70,12 +70,10 @@ def read_config(path: str | Path) -> dict[str, Any]:
         for key in keys:
             if key not in there:
                 raise ConfigError(f"{file} lacks {'.'.join(filter(None, (table, key)))!r}")
-    for name in config["network"]["features"]:
-        if not wave(name):
-            try:
-                feature_functions(name, config["network"]["labels"])
-            except ValueError as error:
-                raise ConfigError(f"{file}: network.features: {error}") from None
+    try:
+        feature_matrix(config["network"]["features"], config["network"]["labels"])
+    except ValueError as error:
+        raise ConfigError(f"{file}: network.features: {error}") from None
     if config["solar_scale"] not in SOLAR_SCALES:
         raise ConfigError(
             f"{file}: solar_scale = {config['solar_scale']!r}; allowed: {', '.join(SOLAR_SCALES)}"
