@@ -36,7 +36,7 @@ _LN_BOLTZMANN = float(np.log(physics.BOLTZMANN))
 #: Stars whose smallest 1 - a/g is above this are not looked at closer: `physics.physical_pressure` changes nothing in
 #: profiles as smooth as those of the packaged models (a test looks).
 _NEAR = 0.1
-_WAVE = re.compile(r"(sin|cos)_[1-9]\d*_log_teff")
+_WAVE = re.compile(r"(sin|cos)_[1-9]\d{0,2}_log_teff")
 _TINY = 1e-30  # imaginary step: exact to rounding
 
 #: Stars that go through the network at once: their intermediate arrays stay in the processor's cache.
@@ -60,14 +60,14 @@ def feature_matrix(features: Sequence[str], labels: Sequence[str]) -> tuple[Arra
     ------
     ValueError : unknown feature
     """
-    waves = [f for f in features if _WAVE.fullmatch(f)]
+    waves = list(dict.fromkeys(f for f in features if _WAVE.fullmatch(f)))
     inputs = [*labels, "log_teff", "1/teff", *waves]
     rows: dict[str, dict[str, float]] = {n: {n: 1.0} for n in inputs if n != "1/teff"}
     rows |= {"theta": {"1/teff": 5040.0}, "log_g_teff4": {"logg": 1.0, "log_teff": -4.0}}
     if unknown := [f for f in features if f not in rows]:
         raise ValueError(
             f"unknown feature {unknown[0]!r}; allowed: the labels, log_teff, theta, log_g_teff4, and sin_K_log_teff or "
-            "cos_K_log_teff with a whole number K of waves per dex"
+            "cos_K_log_teff with K = 1 to 999 waves per dex"
         )
     matrix = np.array([[rows[f].get(n, 0.0) for n in inputs] for f in features])
     frequency = np.array([2 * np.pi * int(f.split("_")[1]) for f in waves])

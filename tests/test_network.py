@@ -52,7 +52,7 @@ def _one_feature(emulator: Emulator) -> dict[str, np.ndarray]:
     return tensors | {"w_in": 0.1 * tensors["w_in"][:, :1], "feature_mean": np.zeros(1), "feature_scale": np.ones(1)}
 
 
-@pytest.mark.parametrize("name", ["metallicity", "sin_0_log_teff", "sin_log_teff", "cos_2_teff"])
+@pytest.mark.parametrize("name", ["metallicity", "sin_0_log_teff", "sin_1000_log_teff", "sin_log_teff", "cos_2_teff"])
 def test_an_unknown_feature_is_named(name: str, emulator: Emulator) -> None:
     with pytest.raises(ValueError, match=f"unknown feature '{name}'; allowed: the labels, log_teff"):
         Network(emulator.network.labels, (name,), _one_feature(emulator))

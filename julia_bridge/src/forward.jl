@@ -12,7 +12,7 @@ function _feature(name::String, labels::Vector{String}, x::AbstractVector)
     name == "log_teff" && return log10(teff)
     name == "theta" && return 5040 / teff
     name == "log_g_teff4" && return x[findfirst(isequal("logg"), labels)] - 4 * log10(teff)
-    wave = match(r"^(sin|cos)_([1-9]\d*)_log_teff$", name)
+    wave = match(r"^(sin|cos)_([1-9]\d{0,2})_log_teff$", name)
     wave === nothing && throw(ArgumentError("unknown feature $name"))
     k = parse(Int, wave[2])                      # waves per dex
     wave[1] == "sin" ? sinpi(2k * log10(teff)) : cospi(2k * log10(teff))
