@@ -14,8 +14,8 @@ function _feature(name::String, labels::Vector{String}, x::AbstractVector)
     name == "log_g_teff4" && return x[findfirst(isequal("logg"), labels)] - 4 * log10(teff)
     wave = match(r"^(sin|cos)_([1-9]\d{0,2})_log_teff$", name)
     wave === nothing && throw(ArgumentError("unknown feature $name"))
-    k = parse(Int, wave[2])                      # waves per dex
-    wave[1] == "sin" ? sinpi(2k * log10(teff)) : cospi(2k * log10(teff))
+    angle = 2π * parse(Int, wave[2]) * log10(teff)    # so many waves per dex
+    wave[1] == "sin" ? sin(angle) : cos(angle)
 end
 
 """
