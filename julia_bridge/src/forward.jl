@@ -5,27 +5,15 @@
 const FIELDS = ("temperature", "opacity", "radiative_acceleration", "electron_density", "rhox", "gas_pressure",
                 "atom_density")
 
-function _feature(name::String, labels::Vector{String}, x::AbstractVector)
-    j = findfirst(isequal(name), labels)
-    j === nothing || return x[j]
-    teff = x[findfirst(isequal("teff"), labels)]
-    name == "log_teff" && return log10(teff)
-    name == "theta" && return 5040 / teff
-    name == "log_g_teff4" && return x[findfirst(isequal("logg"), labels)] - 4 * log10(teff)
-    wave = match(r"^(sin|cos)_([1-9]\d{0,2})_log_teff$", name)
-    wave === nothing && throw(ArgumentError("unknown feature $name"))
-    angle = 2π * parse(Int, wave[2]) * log10(teff)    # so many waves per dex
-    wave[1] == "sin" ? sin(angle) : cos(angle)
-end
-
 """
     log_profiles(model, x)
 
 Natural logarithms of `FIELDS` (n_depth, 7) on the model's grid, for labels `x` in the order of `model.labels`.
 """
 function log_profiles(m::Model, x::AbstractVector{T}) where {T<:Real}
-    f = [_feature(name, m.labels, x) for name in m.features]
-    h = m.w_in * f + m.b_in
+    teff = x[findfirst(isequal("teff"), m.labels)]
+    log_teff = log10(teff)
+    h = m.w_in * vcat(x, log_teff, 1 / teff, sin.(m.frequency .* log_teff .+ m.phase)) + m.b_in
     for (w, b) in zip(m.w, m.b)
         z = w * h + b
         h = h .+ z ./ (1 .+ exp.(-z))
@@ -34,7 +22,7 @@ function log_profiles(m::Model, x::AbstractVector{T}) where {T<:Real}
     n = size(m.basis[1], 2)
     q = [m.basis[k] * c[(k-1)*n+1:k*n] .+ m.mean[:, k] for k in 1:4]
     ln_g = log(10.0) * x[findfirst(isequal("logg"), m.labels)]
-    ln_t = q[1] .+ log(x[findfirst(isequal("teff"), m.labels)])
+    ln_t = q[1] .+ log(teff)
     fraction = 1 ./ (1 .+ exp.(-q[4]))
     dm = exp.(m.ln_tau) .* exp.(-q[2])           # dm / dln(tau)
     rest = 1 .- exp.(q[3])

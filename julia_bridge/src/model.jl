@@ -12,7 +12,8 @@ struct Model
     name::String
     sha256::String
     labels::Vector{String}
-    features::Vector{String}
+    frequency::Vector{Float64}      # waves among the inputs: sin(frequency log10 Teff + phase)
+    phase::Vector{Float64}
     lower::Vector{Float64}
     upper::Vector{Float64}
     defaults::Vector{Float64}
@@ -22,7 +23,7 @@ struct Model
     elements::Vector{Element}
     boltzmann::Float64              # erg K^-1
     atomic_mass::Float64            # g
-    w_in::Matrix{Float64}           # standardisation of the features folded in
+    w_in::Matrix{Float64}           # of labels, log10 Teff, 1 / Teff, waves; features and their standardisation folded in
     b_in::Vector{Float64}
     w::Vector{Matrix{Float64}}
     b::Vector{Vector{Float64}}
@@ -99,18 +100,34 @@ function read_model(path::AbstractString)
         at += prod(shape)
     end
     numbers(key) = parse.(Float64, header[key])
+    matrix, frequency, phase = feature_matrix(header["features"], header["labels"])
     scaled = tensors["w_in"] ./ reshape(tensors["feature_scale"], 1, :)
     w, b, basis = tensors["w"], tensors["b"], tensors["basis"]
     ln_tau = vec(tensors["ln_tau"])
     mean = permutedims(tensors["mean"])
     # The grey temperature of the Eddington approximation is part of the mean of ln T.
     mean[:, 1] .+= log.((0.75 .* (exp.(ln_tau) .+ 2 / 3)) .^ 0.25)
-    Model(header["name"][1], header["sha256"][1], header["labels"], header["features"], numbers("lower"),
+    Model(header["name"][1], header["sha256"][1], header["labels"], frequency, phase, numbers("lower"),
           numbers("upper"), numbers("defaults"), numbers("kiel_teff"), numbers("kiel_logg_min"),
-          numbers("kiel_logg_max"), elements, numbers("boltzmann")[1], numbers("atomic_mass")[1], scaled,
+          numbers("kiel_logg_max"), elements, numbers("boltzmann")[1], numbers("atomic_mass")[1], scaled * matrix,
           vec(tensors["b_in"]) - scaled * vec(tensors["feature_mean"]), [w[k, :, :] for k in 1:size(w, 1)],
           [b[k, :] for k in 1:size(b, 1)], tensors["w_out"], vec(tensors["b_out"]),
           [permutedims(basis[f, :, :]) for f in 1:4], mean, ln_tau, integration_matrix(ln_tau))
+end
+
+# Features as a linear map of labels, log10 Teff, 1 / Teff and waves of Teff, as `feature_matrix` in runtime.py states them.
+function feature_matrix(features, labels)
+    waves = filter(f -> occursin(r"^(sin|cos)_[1-9]\d{0,2}_log_teff$", f), features)
+    inputs = vcat(labels, "log_teff", "1/teff", waves)
+    matrix = zeros(length(features), length(inputs))
+    for (row, f) in enumerate(features)
+        parts = f == "theta" ? ["1/teff" => 5040] : f == "log_g_teff4" ? ["logg" => 1, "log_teff" => -4] : [f => 1]
+        f != "1/teff" && all(in(inputs), first.(parts)) || throw(ArgumentError("unknown feature $f"))
+        for (name, factor) in parts
+            matrix[row, findfirst(isequal(name), inputs)] = factor
+        end
+    end
+    matrix, [2π * parse(Int, split(f, "_")[2]) for f in waves], [startswith(f, "sin") ? 0.0 : π / 2 for f in waves]
 end
 
 """
