@@ -1,0 +1,72 @@
+"""What all commands share: how they end, where results go, and small readers of options."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["Command", "Commands", "part_of", "say", "write_table"]
+
+
+class Command(click.Command):
+    """Ends a mistake in one sentence and exit code 1; whatever libraries print goes to standard error."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        ctx.obj = sys.stdout
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except (ValueError, TypeError, KeyError, OSError, RuntimeError, ImportError) as error:
+            if ctx.find_root().params["traceback"]:
+                raise
+            from ..doctor import explain
+
+            raise click.ClickException(explain(error)) from None
+
+
+class Commands(click.Group):
+    command_class = Command
+    group_class = type
+
+
+def say(text: str) -> None:
+    """A result: to standard output."""
+    click.echo(text, file=click.get_current_context().obj)
+
+
+def part_of(text: str) -> tuple[int, int]:
+    k, _, n = text.partition("/")
+    if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n) and int(n) > 1):
+        raise click.BadParameter(f"{text!r} is not K/N with 1 <= K <= N", param_hint="--fold")
+    return int(k), int(n)
+
+
+def write_table(path: Path, table: Any, kind: str) -> None:
+    """Write an astropy table as "ecsv", "csv", "fits" or "h5"; made in memory, so that no half of it is ever there."""
+    import io
+    import warnings
+
+    from ..emulator import write_atomically
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of keywords longer than FITS had them once
+        if kind in ("ecsv", "csv"):
+            text = io.StringIO()
+            table.write(text, format=f"ascii.{kind}")
+            write_atomically(path, text.getvalue().encode())
+            return
+        data = io.BytesIO()
+        if kind == "fits":
+            table.write(data, format="fits")
+        else:
+            import h5py
+
+            with h5py.File(data, "w") as file:
+                table.write(file, format="hdf5", path="atmosphere", serialize_meta=True)
+        write_atomically(path, data.getvalue())

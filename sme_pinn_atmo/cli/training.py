@@ -1,0 +1,70 @@
+"""Training and scoring of models: `train`, `evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .base import Command, part_of, say
+
+
+@click.command(cls=Command)
+@click.argument("config")
+@click.option("--out", type=click.Path(path_type=Path), help="Weights to write; NAME.safetensors by default.")
+@click.option("--fold", metavar="K/N", help="Hold out part K of N of the sets marked `evaluate`, and score them.")
+@click.option("--threads", type=click.IntRange(1), help="Processor cores to use.")
+def train(config: str, out: Path | None, fold: str | None, threads: int | None) -> None:
+    """Train a model from a configuration file, or the name of a packaged configuration.
+
+    Needs torch (the extra `train`) and, for the packaged configurations, SME_PINN_ATMO_DATA. Interrupted
+    training goes on where it was when the same command is given again.
+
+    Example: sme-pinn-atmo train atlas9 --fold 1/10 --out atlas9_heldout.safetensors
+    """
+    import torch
+
+    from ..training.run import read_config, train_model
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    part = None if fold is None else part_of(fold)
+    settings = read_config(config)
+    path = out or Path(f"{settings['name']}.safetensors")
+    card = train_model(settings, path, fold=part)
+    say(f"{path}: {card['training']['steps']} steps in {card['training']['seconds']} s")
+
+
+@click.command(cls=Command)
+@click.argument("model")
+@click.argument("data", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--family", help="Score only models whose column `family` has this value.")
+@click.option("--heldout", is_flag=True, help="Score only the rows that the model's card records as held out.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def evaluate(model: str, data: Path, family: str | None, heldout: bool, as_json: bool) -> None:
+    """Score a model on computed structures: median and 95th percentile of the errors in per cent.
+
+    Example: sme-pinn-atmo evaluate atlas9 atlas9.npz --family ODFNEW
+    """
+    import json
+
+    import numpy as np
+
+    from ..emulator import Emulator
+    from ..grids import read
+    from ..validation.scores import format_scores, heldout_rows, score
+
+    emulator, truth = Emulator.load(model), read(data)
+    rows = np.ones(len(truth), bool)
+    if family is not None:
+        rows &= truth.column("family") == family
+    if heldout:
+        rows &= np.isin(np.arange(len(truth)), heldout_rows(emulator, data.name))
+    if not rows.any():
+        raise click.ClickException(f"no model of {data} is asked for")
+    scores = score(emulator, truth.select(rows))
+    if as_json:
+        say(json.dumps(scores, indent=1))
+    else:
+        say(f"{int(rows.sum())} models, {scores['outside']} outside the domain; median/p95 error in per cent")
+        say(format_scores(scores))

@@ -1,0 +1,329 @@
+"""`validate` and its parts: figures and pages that judge a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .base import Commands, part_of, say
+
+
+@click.group(cls=Commands)
+def validate() -> None:
+    """Compare structures and spectra with computed models and with the observed Sun."""
+
+
+@validate.command()
+@click.option("--model", default="atlas12", show_default=True, help="Model to validate.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="validation_report",
+              show_default=True, help="Folder for tables and plots; synthetic spectra are kept in it.")  # fmt: skip
+@click.option("--window", "windows", type=(float, float), multiple=True, help="Window [A] to use, repeatable.")
+@click.option("--atlas", type=click.Path(path_type=Path, dir_okay=False), default=None,
+              help="Observed Sun: .npz, text with wavelength in air and flux, or nso for PySME's own.")  # fmt: skip
+@click.option("--lines", type=click.Path(path_type=Path, dir_okay=False), default=None, help="VALD line list.")
+@click.option("--code", type=click.Choice(["pysme", "korg"]), default="pysme", show_default=True,
+              help="Code that synthesises; korg is skipped with a reason where Julia or Korg is missing.")  # fmt: skip
+def solar(
+    model: str, out: Path, windows: tuple[tuple[float, float], ...], atlas: Path | None, lines: Path | None, code: str
+) -> None:
+    """The solar spectrum from the PINN and from computed models against the KPNO atlas.
+
+    Needs SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate solar --window 6140 6180 --window 6400 6440
+    """
+    from ..korg import KorgError
+    from ..validation import solar as sun
+    from ..validation.solar_tables import format_lines, format_rows, format_sensitivity
+
+    try:
+        result = sun.run(
+            out, model=model, windows=windows or sun.WINDOWS, code=code, atlas_path=atlas, lines_path=lines
+        )
+    except KorgError as error:
+        click.echo(f"skipped: {error}", err=True)
+        return
+    for text in (format_rows(result.rows), format_lines(result.lines), format_sensitivity(result.sensitivity)):
+        say(f"{text}\n")
+    say(f"all tables: {result.text}\nnumbers: {result.table}\nplot: {result.plot}")
+
+
+@validate.command()
+@click.argument("model")
+@click.argument("data", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--heldout", is_flag=True, help="Only the rows that the model's card records as held out.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default="structures.png", show_default=True,
+              help="The first plot; the others lie beside it.")  # fmt: skip
+def structures(model: str, data: Path, heldout: bool, out: Path) -> None:
+    """Errors against depth with the hydrostatic residual, dP/dtau against (g-a)/kappa, and where the models lie.
+
+    Three plots, as Figs. 2 to 4 and 6 of arXiv:2507.06357; the second and third have _hydrostatics and _coverage in
+    their names. Example: sme-pinn-atmo validate structures atlas9_heldout.safetensors atlas9.npz --heldout
+    """
+    from ..emulator import Emulator
+    from ..grids import read
+    from ..validation.scores import heldout_rows
+    from ..validation.structures import plot_coverage, plot_errors, plot_hydrostatics
+
+    emulator, truth = Emulator.load(model), read(data)
+    if heldout:
+        truth = truth.select(heldout_rows(emulator, data.name))
+    if not len(truth):
+        raise click.ClickException(f"the card of {emulator.name} records no held-out rows of {data.name}")
+    for draw, path in (
+        (plot_errors, out), (plot_hydrostatics, out.with_stem(f"{out.stem}_hydrostatics")),
+        (plot_coverage, out.with_stem(f"{out.stem}_coverage")),
+    ):  # fmt: skip
+        draw(emulator, truth, path)
+        say(f"plot: {path}")
+
+
+@validate.command()
+@click.argument("models", nargs=-1, required=True)
+@click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
+              help="The file whose rows the models held out.")  # fmt: skip
+@click.option("--into", help="Also put scores and error model into this model, trained on all of them.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the reliability of the error bar.")
+def folds(models: tuple[str, ...], data: Path, into: str | None, plot: Path | None) -> None:
+    """Scores of a cross-validation: each computed model by the network that it was held out from.
+
+    Then the error bar that these errors give (`predict(..., return_std=True)`): the share of errors within so many
+    standard deviations, each computed model judged by what the others say.
+
+    Example: sme-pinn-atmo validate folds fold1.safetensors fold2.safetensors --data atlas12.npz
+    """
+    from ..emulator import Emulator, update_card
+    from ..grids import read
+    from ..training.errors import calibration, fit_error_model, heldout_errors
+    from ..validation.scores import format_scores, heldout_rows, score_folds
+    from ..validation.structures import plot_calibration
+
+    loaded, truth = [Emulator.load(m) for m in models], read(data)
+    scores = score_folds(loaded, truth, data.name)
+    parts = [heldout_errors(e, truth.select(heldout_rows(e, data.name))) for e in loaded]
+    errors = fit_error_model(parts, loaded[0].domain.labels)
+    shares = calibration(errors, parts)
+    if plot is not None:
+        plot_calibration(shares, plot)
+    if into is not None:
+        runs = [e.card["training"]["command"] + f" ({e.card['training']['steps']} steps)" for e in loaded]
+        entry = {"file": data.name, "runs": runs, "figures": scores, "calibration": shares}
+        update_card(into, {"cross_validation": entry}, errors)
+    say(format_scores(scores))
+    say("share of errors within so many standard deviations")
+    for name, row in shares.items():
+        say(f"{name:>24} " + " ".join(f"{v:6.3f}" for v in row[3::4]))
+
+
+@validate.command()
+@click.option("--model", required=True, help="A model whose card records held-out rows (see train --fold).")
+def interpolation(model: str) -> None:
+    """The PINN against PySME's own interpolation, on ODFNEW nodes taken out of both.
+
+    Needs SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate interpolation --model atlas9_heldout.safetensors
+    """
+    from ..validation import interpolation as comparison
+    from ..validation.scores import format_scores
+
+    result = comparison.run(model)
+    say(f"{result.nodes} nodes; median/p95 error in per cent")
+    say(f"PINN, {1e3 * result.pinn_seconds:.3f} ms an atmosphere\n{format_scores(result.pinn)}")
+    say(
+        f"PySME interpolation, {1e3 * result.pysme_seconds:.1f} ms an atmosphere, {result.failed} failed\n"
+        f"{format_scores(result.pysme)}"
+    )
+
+
+@validate.command()
+@click.option("--model", default="atlas12", show_default=True, help="Model to check.")
+@click.option("--stars", default=100_000, show_default=True, help="How many random labels of the domain.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the labels.")
+@click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Count in these computed models instead, for comparison.")  # fmt: skip
+def physical(model: str, stars: int, seed: int, data: Path | None) -> None:
+    """Count unphysical structures at random labels all over the domain; exit code 1 if there are any.
+
+    Example: sme-pinn-atmo validate physical --model atlas9
+    """
+    from ..emulator import Emulator
+    from ..grids import read
+    from ..validation.physical import CHECKS, bent, violations, violations_of
+
+    if data is not None:
+        truth = read(data)
+        family = truth.extra.get("family")
+        groups = {"": truth} if family is None else {f" {n}": truth.select(family == n) for n in sorted(set(family))}
+        for name, part in groups.items():
+            for check, count in violations_of(part).items():
+                say(f"{count:7d} of {len(part)}{name}: {CHECKS[check]}")
+        return
+    emulator = Emulator.load(model)
+    counts, bad = violations(emulator, stars, seed)
+    for check, count in counts.items():
+        say(f"{count:7d} of {stars}: {CHECKS[check]}")
+    say(f"{bent(emulator, stars, seed):7d} of {stars}: no fault, but the pressure is bent where a comes near g")
+    if len(bad):
+        raise click.exceptions.Exit(1)
+
+
+@validate.command()
+@click.argument("model")
+@click.argument("data", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the errors (PNG).")
+def gradients(model: str, data: Path, plot: Path | None) -> None:
+    """Derivatives against centred differences between neighbouring computed models, at models held out from training.
+
+    The labels of DATA's column `family` are kept apart where it has one. Then the largest jumps of values and
+    derivatives along random lines through the domain.
+
+    Example: sme-pinn-atmo validate gradients atlas9_heldout.safetensors atlas9.npz
+    """
+    from ..emulator import Emulator
+    from ..grids import read
+    from ..validation import gradients as check
+    from ..validation.scores import heldout_rows
+
+    emulator, truth = Emulator.load(model), read(data)
+    result = check.compare_families(emulator, truth, heldout_rows(emulator, data.name))
+    if plot is not None:
+        check.plot(result, plot)
+    jumps = check.continuity(emulator)
+    say("error in per cent, median / 95th percentile")
+    say(check.format_rows(result))
+    say("\n".join(f"{name}: {value:.4g}" for name, value in jumps.items()))
+
+
+@validate.command()
+@click.argument("model")
+@click.option("--heldout/--all", default=True, help="Only models held out, or all ODFNEW models.")
+def closure(model: str, heldout: bool) -> None:
+    """Predicted opacity against the ODFNEW opacity tables, electron density against PySME's equation of state.
+
+    Needs SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate closure atlas9_heldout.safetensors
+    """
+    import numpy as np
+
+    from ..emulator import Emulator
+    from ..grids import read
+    from ..validation import closure as check
+    from ..validation.scores import heldout_rows
+    from ..validation.spectrum import data_file
+
+    emulator = Emulator.load(model)
+    path = data_file("atlas9.npz", "ATLAS9 grids, kurucz.harvard.edu/grids")
+    table = data_file("rosseland_odfnew/kapp00.ros", "mkk-atlas9, github.com/callendeprieto/mkk-atlas9")
+    truth = read(path)
+    rows = heldout_rows(emulator, path.name) if heldout else np.flatnonzero(truth.column("family") == "ODFNEW")
+    if not len(rows):
+        raise click.ClickException(f"the card of {emulator.name} records no held-out rows of {path.name}")
+    result = check.closure(emulator, truth.select(rows), table.parent)
+    say(check.format_rows(result))
+
+
+@validate.command()
+@click.argument("models", nargs=-1, required=True)
+@click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
+              help="The file whose rows the models held out.")  # fmt: skip
+@click.option("--reference", default="atlas9", show_default=True, help="Model that knows what vturb changes.")
+def vturb(models: tuple[str, ...], data: Path, reference: str) -> None:
+    """Do computed models follow the vturb they state? 1: as those of the reference do; 0: not at all.
+
+    Example: sme-pinn-atmo validate vturb fold1.safetensors fold2.safetensors --data atlas12.npz
+    """
+    from ..emulator import Emulator
+    from ..grids import read
+    from ..validation import microturbulence as check
+
+    loaded = [Emulator.load(m) for m in models]
+    say(check.format_rows(check.response(loaded, Emulator.load(reference), read(data), data.name)))
+
+
+@validate.command()
+@click.option("--config", default="atlas12", show_default=True, help="Training configuration with a teacher.")
+def teacher(config: str) -> None:
+    """How good is the teacher of a configuration, as it is and as the computed models correct it? Leaving each out.
+
+    Needs torch and SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate teacher
+    """
+    from ..training.run import read_config
+    from ..validation import teacher as check
+
+    say(check.format_rows(check.leave_one_out(read_config(config))))
+
+
+@validate.command()
+@click.option("--config", default="atlas9", show_default=True, help="Training configuration: its data and folds.")
+@click.option("--fold", metavar="K/N", default="1/10", show_default=True, help="Part that is held out.")
+@click.option("--seconds", type=click.FloatRange(min=1), default=480.0, show_default=True,
+              help="Processor time of each training.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="ablation_report", show_default=True,
+              help="Folder for results; a network that is there already is not trained again.")  # fmt: skip
+def ablation(config: str, fold: str, seconds: float, out: Path) -> None:
+    """A plain network, the soft penalty of Kurucz-a1, and hydrostatics by construction, at equal processor time.
+
+    Needs torch and SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate ablation --out ablation_report
+    """
+    from ..validation import ablation as comparison
+
+    result = comparison.ablation(out, config=config, fold=part_of(fold), seconds=seconds)
+    say(comparison.format_summary(result))
+    say(f"table: {out / 'ablation.md'}\nplot: {out / 'ablation.png'}")
+
+
+@validate.command()
+@click.option("--model", "models", multiple=True, required=True,
+              help="A model whose card records held-out nodes (see train --fold); may be given again.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="fits_report", show_default=True,
+              help="Folder for tables and plots; finished fits are kept in it.")  # fmt: skip
+@click.option("--part", "parts", multiple=True, help="mock, sun or smooth; all by default.")
+@click.option("--snr", type=float, multiple=True, default=(2000.0, 100.0), show_default=True,
+              help="Signal-to-noise ratio of the mock stars.")  # fmt: skip
+@click.option("--stars", type=click.IntRange(1), help="At most so many mock stars of each model.")
+def fits(models: tuple[str, ...], out: Path, parts: tuple[str, ...], snr: tuple[float, ...], stars: int | None) -> None:
+    """Fits in PySME with the PINN and with PySME's own interpolation: mock stars, the Sun, smoothness.
+
+    Needs SME_PINN_ATMO_DATA. Interrupted, it goes on where it was when the same command is given again.
+    Example: sme-pinn-atmo validate fits --model atlas9_fold1.safetensors
+    """
+    from ..validation import fits as comparison
+
+    table = comparison.main(models, out, parts=parts or comparison.PARTS, snr=snr, stars=stars)
+    say(table.read_text(encoding="utf-8"))
+
+
+@validate.command()
+@click.option("--model", "models", multiple=True, required=True,
+              help="A model whose card records held-out rows (see train --fold); may be given again.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="spectra_report", show_default=True,
+              help="Folder for table and map; finished stars are kept in it.")  # fmt: skip
+@click.option("--nodes", type=click.IntRange(1), help="At most so many ODFNEW nodes.")
+@click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Processes to use.")
+def spectra(models: tuple[str, ...], out: Path, nodes: int | None, processes: int) -> None:
+    """What errors of the atmosphere do to the spectrum at computed models kept from training, over the Kiel diagram.
+
+    Needs SME_PINN_ATMO_DATA. Interrupted, it goes on where it was when the same command is given again.
+    Example: sme-pinn-atmo validate spectra --model atlas9_heldout.safetensors --nodes 160 --processes 2
+    """
+    from ..validation import spectra as comparison
+
+    table = comparison.run(models, out, nodes=nodes, processes=processes)
+    say(table.read_text(encoding="utf-8"))
+
+
+@validate.command("all")
+@click.option("--model", default="atlas12", show_default=True, help="Model to validate.")
+@click.option("--part", "parts", multiple=True, help="Part of the report; all if left out.")
+@click.option("--heldout", multiple=True,
+              help="A model whose card records held-out rows (see train --fold); may be given again.")  # fmt: skip
+@click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Processes to use.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="validation_report",
+              show_default=True, help="Folder for the page and its parts; finished ones are kept.")  # fmt: skip
+def everything(model: str, parts: tuple[str, ...], heldout: tuple[str, ...], processes: int, out: Path) -> None:
+    """The report: every part in one HTML page that opens from disk, with the numbers beside it as JSON.
+
+    Parts that need SME_PINN_ATMO_DATA or --heldout say so in the page where that is missing. Interrupted, it goes on
+    where it was. Example: sme-pinn-atmo validate all --heldout atlas9_fold1.safetensors --out validation_report
+    """
+    from ..validation import report
+
+    index = report.build(out, model, parts or None, heldout, processes=processes)
+    say(f"page: {index}")
