@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,8 @@ from numpy.typing import NDArray
 
 from .composition import ALPHA_ELEMENTS
 from .emulator import replacing
+from .quiet import quiet_pysme
+from .stars.spectrum import ObservedSpectrum
 
 __all__ = ["FREE", "FitResult", "fit", "quiet_pysme", "read_lines", "read_spectrum", "star", "synthesize"]
 
@@ -26,6 +26,9 @@ FREE = ("teff", "logg", "monh", "vmic", "vmac", "vsini")
 #: Lines so far outside the wavelengths asked for [A] are kept; PySME takes long over lines that do nothing.
 _MARGIN = 8.0
 
+#: How near the solver comes to a limit that it runs into; PySME's solver stays inside by a hair.
+_NEAR = {"teff": 5.0, "logg": 0.01, "monh": 0.01, "vmic": 0.02, "vmac": 0.1, "vsini": 0.1}
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -33,11 +36,13 @@ class FitResult:
 
     Attributes
     ----------
-    values, errors : by parameter; errors are formal, from the covariance of the fit
+    values, errors : by parameter; errors are formal, from the covariance of the fit, NaN where one is not known
     vrad : radial velocity [km/s], fitted beside the parameters
     reduced_chi2 : chi square over degrees of freedom, with the errors of the spectrum
     evaluations : synthetic spectra that PySME made
     wave, observed, fitted : wavelengths in air [A] and the two spectra
+    stopped : by parameter that ended at a limit, which limit
+    cleaned : what was left out of the spectrum, averaged or sorted, in one line; or empty
     """
 
     values: dict[str, float]
@@ -48,6 +53,8 @@ class FitResult:
     wave: Array
     observed: Array
     fitted: Array
+    stopped: Mapping[str, str] = field(default_factory=dict)
+    cleaned: str = ""
 
 
 def star(
@@ -73,6 +80,8 @@ def star(
     sme = SME_Structure()
     sme.teff, sme.logg, sme.monh = teff, logg, monh
     sme.vmic, sme.vmac, sme.vsini, sme.ipres = vmic, vmac, vsini, resolution
+    if resolution > 0:
+        sme.iptype = "gauss"  # without a type PySME applies no instrument, whatever ipres is
     sme.abund = Abund(monh=monh, pattern=pattern)
     # The pattern is free of monh, which PySME adds; sme.abund[element] is not.
     solar = sme.abund.get_pattern()
@@ -107,23 +116,26 @@ def fit(
 
     Parameters
     ----------
-    wave, flux, error : (n,) wavelengths in air [A], flux and its standard deviation
+    wave, flux, error : (n,) wavelengths in air [A], flux and its standard deviation; cleaned first, as
+        `stars.spectrum.clean` does
     free : parameters out of `FREE`
     radial_velocity : also fit a velocity to the whole spectrum
     start : where the fit starts, and the values of what is not free, as `star` takes them
 
+    A parameter that ends at a limit is named in `stopped`, and its error is NaN.
+
     Raises
     ------
-    ValueError : an unknown parameter, a spectrum that is not finite, too few points
-    DomainError : the fit walks out of the model's domain
+    ValueError : an unknown parameter, a spectrum without good points, too few points
+    DomainError : the fit starts outside the model's domain
     """
     unknown = [name for name in free if name not in FREE]
     if unknown or not free:
         raise ValueError(f"cannot fit {', '.join(unknown) or 'nothing'}; free parameters: {', '.join(FREE)}")
-    if not (np.isfinite(wave).all() and np.isfinite(flux).all() and (error > 0).all() and (np.diff(wave) > 0).all()):
-        raise ValueError("the spectrum needs increasing wavelengths, finite fluxes and positive errors")
+    spectrum = ObservedSpectrum.from_arrays(wave, flux, error)
+    wave, flux, error = spectrum.wave, spectrum.flux, spectrum.sigma
     if len(wave) <= len(free):
-        raise ValueError(f"{len(wave)} points cannot give {len(free)} parameters")
+        raise ValueError(f"{len(wave)} good points cannot give {len(free)} parameters")
     with quiet_pysme():
         from pysme.solve import solve
 
@@ -133,14 +145,30 @@ def fit(
             sme.vrad_flag = "whole"
         sme = solve(sme, list(free))
     names = list(sme.fitresults.parameters)
-    sigma = np.sqrt(np.diag(np.asarray(sme.fitresults.covariance)))
+    values = {n: float(getattr(sme, n)) for n in free}
+    stopped = _stopped(sme, values)
+    variance = {n: float(np.asarray(sme.fitresults.covariance)[names.index(n), names.index(n)]) for n in free}
+    errors = {n: float("nan") if n in stopped or not v > 0 else v**0.5 for n, v in variance.items()}
     fitted = np.asarray(sme.synth[0], dtype=float)
     return FitResult(
-        {n: float(getattr(sme, n)) for n in free}, {n: float(sigma[names.index(n)]) for n in free},
-        float(np.mean(sme.vrad)) if radial_velocity else 0.0,
+        values, errors, float(np.mean(sme.vrad)) if radial_velocity else 0.0,
         float((((flux - fitted) / error) ** 2).sum() / (len(wave) - len(free))),
-        int(sme.fitresults.iterations), wave, flux, fitted,
+        int(sme.fitresults.iterations), wave, flux, fitted, stopped, spectrum.cleaned,
     )  # fmt: skip
+
+
+def _stopped(sme: Any, values: Mapping[str, float]) -> dict[str, str]:
+    """Which of the fitted values lie at a limit of the model's domain or of the parameter, and at which."""
+    grid = sme.atmo.source
+    stopped = {}
+    for name, value in values.items():
+        low, high = grid.bounds(name) or (0.0, float("inf"))
+        if name == "logg":
+            low, high = (float(v) for v in grid.emulator.domain.logg_range(float(sme.teff)))
+        for kind, limit in (("lower", low), ("upper", high)):
+            if abs(value - limit) <= _NEAR[name]:
+                stopped[name] = f"{kind} limit {limit:.4g}"
+    return stopped
 
 
 def read_lines(path: str | Path | None = None) -> Any:
@@ -151,65 +179,28 @@ def read_lines(path: str | Path | None = None) -> Any:
     if path is None:
         from .demo import line_list
 
-        return line_list()
+        with quiet_pysme():
+            return line_list()
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no line list {path}")
-    from pysme.linelist.vald import ValdFile
-
     try:
-        return ValdFile(str(path))
+        with quiet_pysme():
+            from pysme.linelist.vald import ValdFile
+
+            return ValdFile(str(path))
     except Exception as error:  # PySME raises many kinds for a malformed file
         raise ValueError(f"{path} is not a VALD line list that PySME reads: {error}") from None
 
 
 def read_spectrum(path: str | Path, error: float | None = None) -> tuple[Array, Array, Array]:
-    """Wavelengths [A], flux and its standard deviation from a table (.ecsv, .fits, .csv, or columns of text).
+    """Wavelengths in air [A], flux and its standard deviation, cleaned; see `stars.spectrum.read_spectrum`.
 
-    Columns are `wavelength` or `wave`, `flux`, and `error`, `uncertainty` or `sigma`; else the first two or three.
-    A wavelength column with a unit is converted. `error` stands in for a missing column.
-
-    Raises ValueError for a table with fewer columns, or without errors.
+    `error` stands in for a missing column. Raises ValueError for a table with fewer columns, or without errors.
     """
-    from astropy.table import Table
+    from .stars.spectrum import read_spectrum as read
 
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no spectrum {path}")
-    formats = {".ecsv": "ascii.ecsv", ".fits": "fits", ".csv": "ascii.csv"}
-    try:
-        table = Table.read(path, format=formats.get(path.suffix, "ascii"))
-    except Exception as problem:  # astropy's readers raise many kinds
-        raise ValueError(f"{path} is not a table that astropy reads: {problem}") from None
-    if len(table.colnames) < 2:
-        raise ValueError(f"{path} has the columns {', '.join(table.colnames)}; wavelength and flux are needed")
-    lower = {name.lower(): name for name in table.colnames}
-
-    def column(names: tuple[str, ...], position: int) -> Any:
-        name = next((lower[n] for n in names if n in lower), None)
-        if name is None and position < len(table.colnames):
-            name = table.colnames[position]
-        return None if name is None else table[name]
-
-    wave = column(("wavelength", "wave"), 0)
-    if wave.unit is not None:
-        wave = wave.quantity.to("AA").value
-    flux, sigma = column(("flux",), 1), column(("error", "uncertainty", "sigma"), 2)
-    if sigma is None:
-        if error is None:
-            raise ValueError(f"{path} has no column of errors, and none was given")
-        sigma = np.full(len(table), error)
-    return tuple(np.asarray(v, dtype=float) for v in (wave, flux, sigma))  # type: ignore[return-value]
-
-
-@contextlib.contextmanager
-def quiet_pysme() -> Iterator[None]:
-    """PySME reports every step, and warns of the lines around the window that `star` keeps, on standard output."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
+    spectrum = read(path, error=error)
+    return spectrum.wave, spectrum.flux, spectrum.sigma
 
 
 def plot(path: Path, wave: Array, spectra: Mapping[str, Array], title: str) -> None:

@@ -88,6 +88,15 @@ def test_exit_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "option", [["--std"], ["--double"], ["--json"], ["--field", "temperature"], ["--column", "m_h=FE_H"]]
+)
+def test_options_of_a_catalogue_are_not_ignored_for_a_star(tmp_path: Path, option: list[str]) -> None:
+    result = CliRunner().invoke(main, ["predict", *SUN, *option, "--out", str(tmp_path / "a.h5")])
+    assert result.exit_code == 2
+    assert f"{option[0]} is for a catalogue" in result.output
+
+
 def test_where_an_error_was_found_is_shown_when_asked_for() -> None:
     result = CliRunner().invoke(main, ["--traceback", "predict", "--teff", "1", "--logg", "4", "--out", "a.dat"])
     assert type(result.exception).__name__ == "DomainError"

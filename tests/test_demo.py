@@ -24,7 +24,7 @@ def test_demo_recovers_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     result = demo.run("atlas12", tmp_path, seed=2)
     for name, value in result.truth.items():
-        assert abs(result.fit[name] - value) < 5 * result.error[name] < 0.2 * abs(result.start[name] - value)
+        assert abs(result.fit[name] - value) < 5 * result.error[name] < 0.25 * abs(result.start[name] - value)
     assert result.plot.read_bytes()[:4] == b"\x89PNG"
     assert [p.name for p in tmp_path.iterdir()] == ["sme_pinn_atmo_demo.png"]
 

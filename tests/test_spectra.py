@@ -45,6 +45,139 @@ def test_a_spectrum_is_made_and_fitted_back(folder: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == ["sun.ecsv", "sun.png"]
 
 
+def width(wave: np.ndarray, flux: np.ndarray) -> float:
+    """Standard deviation of a line's profile [A], by its second moment."""
+    depth = 1 - flux
+    centre = (wave * depth).sum() / depth.sum()
+    return float(np.sqrt(((wave - centre) ** 2 * depth).sum() / depth.sum()))
+
+
+@pytest.mark.parametrize("resolution", [5_000, 20_000, 60_000])
+def test_a_weak_line_is_as_wide_as_the_instrument_says(resolution: float) -> None:
+    """Variances add up: that of a Gaussian of FWHM lambda / R to the line's own."""
+    lines = spectra.read_lines()
+    weak = lines[np.abs(np.asarray(lines["wlcent"]) - 6150.157) < 0.01]
+    assert len(weak) == 1
+    wave = np.arange(6146, 6154.3, 0.005)
+    sharp, blurred = (
+        spectra.synthesize("atlas12", wave, weak, teff=5777, logg=4.44, resolution=r) for r in (0, resolution)
+    )
+    assert 0.02 < 1 - sharp.min() < 0.3
+    sigma = 6150.157 / resolution / np.sqrt(8 * np.log(2))
+    assert width(wave, blurred) == pytest.approx(np.hypot(width(wave, sharp), sigma), rel=0.02)
+    assert (1 - blurred).sum() == pytest.approx((1 - sharp).sum(), rel=0.002)
+
+
+def test_the_instrument_counts_in_synthesis_and_fit(folder: Path) -> None:
+    from scipy.ndimage import gaussian_filter1d
+
+    sun = ["--teff", "5777", "--logg", "4.44"]
+    for r in ("0", "20000"):
+        run("synthesize", *sun, "--wave", "6148", "6160", "--resolution", r, "--out", f"{r}.csv")
+    sharp, blurred = (np.asarray(Table.read(f"{r}.csv")["flux"]) for r in ("0", "20000"))
+    expected = gaussian_filter1d(sharp, 6154 / 20_000 / np.sqrt(8 * np.log(2)) / 0.02)
+    np.testing.assert_allclose(blurred[50:-50], expected[50:-50], atol=2e-3)
+    fit = ["fit", "20000.csv", "--error", "0.01", *sun, "--free", "monh", "--json"]
+    right, wrong = (json.loads(run(*fit, "--resolution", r)) for r in ("20000", "100000"))
+    assert right["reduced_chi2"] < 0.01 < 1 < wrong["reduced_chi2"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--model", "atlas9"), ("--teff", "5600"), ("--logg", "4"), ("--monh", "-0.3"), ("--alpha", "0.3"),
+     ("--vmic", "2"), ("--vmac", "4"), ("--vsini", "5"), ("--resolution", "50000")],
+)  # fmt: skip
+def test_every_option_of_a_star_changes_its_spectrum(folder: Path, option: str, value: str) -> None:
+    base = {"--teff": "5777", "--logg": "4.44", "--wave": "6151 6152", "--out": "a.csv"}
+    flux = []
+    for options in (base, base | {option: value}):
+        run("synthesize", *(word for o, v in options.items() for word in (o, *v.split())))
+        flux.append(np.asarray(Table.read("a.csv")["flux"]))
+    assert np.abs(flux[1] - flux[0]).max() > 1e-3
+
+
+def test_a_real_spectrum_is_cleaned_and_says_so(folder: Path) -> None:
+    """Repeated, unsorted, missing and dead points change nothing of the fit, and are counted."""
+    run("synthesize", *SUN, "--wave", "6151", "6155", "--step", "0.03", "--out", "sun.csv")
+    table = Table.read("sun.csv")
+    wave, flux = np.asarray(table["wavelength"]), np.asarray(table["flux"])
+    error = np.full(len(wave), 0.005)
+    rows = [*zip(wave, flux, error, strict=True)]
+    bad = [(6152.001, np.nan, 0.005), (6152.002, 0.0, 0.005), (6152.003, -0.2, 0.005), (6152.004, 0.5, 0.0)]
+    rows = [*rows[50:], *bad, *rows[:50], *rows[:3]]
+    np.savetxt("real.txt", rows)
+    fit = [*SUN, "--free", "monh", "--json"]
+    result = CliRunner().invoke(main, ["fit", "real.txt", *fit])
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stderr.splitlines() if line]
+    assert "1 points not finite" in line
+    assert "2 of zero or negative flux" in line
+    assert "1 of zero or negative error" in line
+    assert "3 repeated wavelengths averaged" in line
+    assert "steps back in wavelength sorted" in line
+    found = json.loads(result.stdout)
+    assert found["values"]["monh"] == pytest.approx(0, abs=1e-4)
+    assert sum(found["cleaned"].values()) == 9
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_fit_that_ends_at_a_limit_says_which(folder: Path) -> None:
+    run("synthesize", *SUN, "--wave", "6151", "6157", "--step", "0.05", "--out", "sun.csv")
+    # Lines twice as deep as the Sun's: more than any metallicity of the model makes.
+    table = Table.read("sun.csv")
+    table["flux"] = np.maximum(1 - 2 * (1 - table["flux"]), 0.05)
+    table.write("deep.csv", overwrite=True)
+    start = ["--teff", "5777", "--logg", "4.44", "--vmac", "3", "--resolution", "60000", "--error", "0.01",
+             "--model", "atlas9"]  # fmt: skip
+    result = CliRunner().invoke(main, ["fit", "deep.csv", *start, "--free", "monh"])
+    assert result.exit_code == 3, result.output
+    assert "stopped at its upper limit 0.5; its error is not known" in result.output
+    assert "nan" not in result.output
+    result = CliRunner().invoke(main, ["fit", "deep.csv", *start, "--free", "monh", "--json"])
+    found = json.loads(result.stdout)
+    assert result.exit_code == 3
+    assert found["stopped"] == {"monh": "upper limit 0.5"}
+    assert found["errors"] == {"monh": None}
+
+
+def test_pysme_is_quiet_unless_asked(folder: Path) -> None:
+    import subprocess
+    import sys
+
+    lines = vald_file(Path("demo.lin"))
+    command = [sys.executable, "-m", "sme_pinn_atmo", "synthesize", *SUN, "--wave", "6151", "6153", "--lines",
+               str(lines), "--out", "a.csv"]  # fmt: skip
+    quiet = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert quiet.stderr == ""
+    assert "INFO - Loading VALD file" in subprocess.run(
+        [*command, "--verbose"], capture_output=True, text=True, check=True
+    ).stderr
+
+
+def vald_file(path: Path) -> Path:
+    """The packaged lines as VALD's short format has them."""
+    from pysme.abund import elements
+
+    from sme_pinn_atmo.demo import line_list
+
+    table = line_list()._lines
+    rows = [
+        f"'{r.species}', {r.wlcent:.4f}, {r.excit:.4f}, 1.0, {r.gflog:.3f}, 0.000, 0.000, 0.000, 99.000, 0.100, "
+        "'   1 wl:A   1 gf:B'"
+        for r in table.itertuples()
+    ]
+    parts = [[f"'{el:2}: -5.00'," for el in elements[i:j]] for i, j in ((0, 2), *((k, k + 6) for k in range(2, 98, 6)))]
+    composition = [*("".join(part) for part in parts), "'Es:-20.00','END'"]
+    path.write_text("\n".join([
+        f" {table.wlcent.min() - 1:.5f}, {table.wlcent.max() + 1:.5f}, {len(rows)}, 1000, 1.0, Wavelength region, ...",
+        "                                                  Damping parameters    Lande Central",
+        "Spec Ion       WL_air(A) Excit(eV) Vmic log gf*  Rad.   Stark   Waals   factor depth   Reference",
+        *rows, "'solar',", *composition, "* oscillator strengths were NOT scaled", " References:",
+        "  1. made up", "",
+    ]))  # fmt: skip
+    return path
+
+
 def test_alpha_and_monh_of_a_star_add_up() -> None:
     from sme_pinn_atmo.pysme import star_labels
 

@@ -19,7 +19,7 @@ def main(traceback: bool) -> None:
     """A physics-informed neural network in place of model-atmosphere grids, for PySME and Korg.
 
     Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 not possible or
-    interrupted, 2 a wrong option.
+    interrupted, 2 a wrong option, 3 a fit that ended at a limit.
     """
 
 

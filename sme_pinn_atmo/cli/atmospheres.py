@@ -48,6 +48,9 @@ def predict(
     given: dict[str, Any] = {k: v for k, v in one.items() if v is not None}
     emulator = Emulator.load(model)
     if labels is None:
+        for_catalogues = {"--column": columns, "--field": fields, "--std": std, "--double": double, "--json": as_json}
+        if meaningless := [option for option, value in for_catalogues.items() if value]:
+            raise click.UsageError(f"{meaningless[0]} is for a catalogue: give LABELS")
         say(f"{out}: {_write_star(emulator, given, out, kind)!r}")
         return
     if given:

@@ -9,16 +9,20 @@ from typing import Any
 
 import click
 
-__all__ = ["Command", "Commands", "part_of", "say", "write_table"]
+__all__ = ["Command", "Commands", "part_of", "say", "verbose_option", "write_table"]
 
 
 class Command(click.Command):
-    """Ends a mistake in one sentence and exit code 1; whatever libraries print goes to standard error."""
+    """Ends a mistake in one sentence and exit code 1; whatever libraries print goes to standard error, and PySME says
+    nothing unless the command has `verbose_option` and it is given."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        from ..quiet import quiet_pysme, verbose_pysme
+
         ctx.obj = sys.stdout
+        speak = verbose_pysme() if ctx.meta.get(_VERBOSE) else quiet_pysme()
         try:
-            with contextlib.redirect_stdout(sys.stderr):
+            with contextlib.redirect_stdout(sys.stderr), speak:
                 return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
@@ -28,6 +32,15 @@ class Command(click.Command):
             from ..doctor import explain
 
             raise click.ClickException(explain(error)) from None
+
+
+_VERBOSE = "sme_pinn_atmo.verbose"
+
+#: For commands that run PySME.
+verbose_option = click.option(
+    "--verbose", is_flag=True, expose_value=False, help="Show what PySME says (on standard error).",
+    callback=lambda ctx, _, value: ctx.meta.update({_VERBOSE: value}),
+)  # fmt: skip
 
 
 class Commands(click.Group):

@@ -7,7 +7,10 @@ from typing import Any
 
 import click
 
-from .base import Command, say, write_table
+from .base import Command, say, verbose_option, write_table
+
+#: Exit code of a fit that ended, but with a parameter at a limit.
+AT_A_LIMIT = 3
 
 
 @click.command(cls=Command)
@@ -15,6 +18,7 @@ from .base import Command, say, write_table
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False, exists=True), default=".",
               help="Where the plot goes; the current folder by default.")  # fmt: skip
 @click.option("--seed", default=1, show_default=True, help="Seed of the noise.")
+@verbose_option
 def demo(model: str, folder: Path, seed: int) -> None:
     """Synthesise a solar window in PySME on the PINN, add noise, and fit teff, logg and monh back.
 
@@ -43,6 +47,7 @@ def _star_options(command: Any) -> Any:
         click.option("--vsini", type=float, default=0.0, show_default=True, help="Rotation [km/s]."),
         click.option("--resolution", type=float, default=0.0, show_default=True, help="R of the instrument; 0: none."),
         click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Also draw it (PNG)."),
+        verbose_option,
     )):  # fmt: skip
         command = option(command)
     return command
@@ -95,30 +100,47 @@ def fit(
     """Fit an observed, continuum-normalised spectrum with PySME on the PINN.
 
     SPECTRUM is a table (.ecsv, .fits, .csv or text) of wavelength in air [A], flux and error; --teff and the like
-    say where the fit starts.
+    say where the fit starts. Exit code 3: a parameter stopped at a limit.
 
     Example: sme-pinn-atmo fit sun.ecsv --error 0.005 --teff 5500 --logg 4.2 --plot fit.png
     """
     import json
 
-    from .. import spectra
+    import numpy as np
 
-    wave, flux, sigma = spectra.read_spectrum(spectrum, error)
+    from .. import spectra
+    from ..stars.spectrum import read_spectrum
+
+    observed = read_spectrum(spectrum, error=error)
+    if observed.cleaned:
+        click.echo(observed.cleaned, err=True)
     result = spectra.fit(
-        model, wave, flux, sigma, spectra.read_lines(lines), free, radial_velocity=velocity, **start
-    )
+        model, observed.wave, observed.flux, observed.sigma, spectra.read_lines(lines), free,
+        radial_velocity=velocity, **start,
+    )  # fmt: skip
     if plot is not None:
-        both = {spectrum.name: flux, f"PySME on {model}": result.fitted}
-        spectra.plot(plot, wave, both, _star_text(result.values))
+        both = {spectrum.name: result.observed, f"PySME on {model}": result.fitted}
+        spectra.plot(plot, result.wave, both, _star_text(result.values))
     if as_json:
-        shown = ("values", "errors", "vrad", "reduced_chi2", "evaluations")
-        say(json.dumps({name: getattr(result, name) for name in shown}, indent=1))
-        return
-    for name in free:
-        say(f"{name:6} {result.values[name]:10.4g} +- {result.errors[name]:.2g}")
-    if velocity:
-        say(f"vrad   {result.vrad:10.4g}")
-    say(f"reduced chi2 {result.reduced_chi2:.3g}, {result.evaluations} iterations")
+        shown = ("values", "errors", "vrad", "reduced_chi2", "evaluations", "stopped")
+        found = {name: getattr(result, name) for name in shown} | {"cleaned": dict(observed.counts)}
+        found["errors"] = {n: e if np.isfinite(e) else None for n, e in result.errors.items()}
+        say(json.dumps(found, indent=1))
+    else:
+        for name in free:
+            say(f"{name:6} {result.values[name]:10.4g} {_error_text(result, name)}")
+        if velocity:
+            say(f"vrad   {result.vrad:10.4g}")
+        say(f"reduced chi2 {result.reduced_chi2:.3g}, {result.evaluations} iterations")
+    if result.stopped:
+        raise click.exceptions.Exit(AT_A_LIMIT)
+
+
+def _error_text(result: Any, name: str) -> str:
+    if name in result.stopped:
+        return f"stopped at its {result.stopped[name]}; its error is not known"
+    error = result.errors[name]
+    return f"+- {error:.2g}" if error > 0 else "its error is not known: the spectrum does not constrain it"
 
 
 def _star_text(values: dict[str, float]) -> str:

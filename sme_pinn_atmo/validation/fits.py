@@ -7,7 +7,6 @@ so an interrupted command goes on where it was, and several may share a folder.
 from __future__ import annotations
 
 import json
-import logging
 import tempfile
 import time
 import warnings
@@ -23,6 +22,7 @@ from .. import __version__
 from ..composition import SOLAR_SCALES
 from ..emulator import Emulator, replacing, write_atomically
 from ..grids import Structures, read, write_pysme_grid
+from ..quiet import quiet_pysme
 from .spectrum import data_file, layers_of, read_atlas, read_lines
 
 __all__ = ["PARTS", "held_out_nodes", "largest_jump", "main", "summarise"]
@@ -31,9 +31,9 @@ Array = NDArray[np.float64]
 
 PARTS = ("mock", "sun", "smooth")
 
-#: Mock stars: windows [A], step [A], resolving power, and the range of the nodes.
+#: Mock stars: windows [A], step [A], rotation [km/s] (no instrument), and the range of the nodes.
 WINDOWS = ((6140.5, 6154.5), (6160.5, 6174.5))
-_STEP, _RESOLUTION, _VSINI = 0.03, 50_000, 2.0
+_STEP, _VSINI = 0.03, 2.0
 _TEFF, _M_H = (4500.0, 7000.0), -1.0
 
 #: Microturbulence of the ODFNEW models that make a regular grid [km/s], used in their synthesis too.
@@ -104,12 +104,8 @@ def main(
             path = jobs / f"{key}.json"
             if path.is_file():
                 continue
-            before = logging.root.manager.disable
-            logging.disable(logging.WARNING)  # PySME reports every step
-            try:
+            with quiet_pysme():
                 result = job()
-            finally:
-                logging.disable(before)
             write_atomically(path, (json.dumps(result, indent=1) + "\n").encode())
     done = [json.loads((jobs / f"{key}.json").read_text(encoding="utf-8")) for key, _ in work]
     return _report(out, done, {e.name: e.card["sha256"] for e in emulators.values()})
@@ -160,7 +156,7 @@ def _star(lines: Any, windows: Sequence[tuple[float, float]], step: float, **lab
     sme.wave = [np.arange(low, high, step) for low, high in windows]
     pattern = Abund(monh=0.0, pattern="asplund2009").get_pattern("H=12") | SOLAR_SCALES[_SCALE]
     sme.abund = Abund(monh=labels["monh"], pattern=pattern, type="H=12")
-    sme.vsini, sme.vmac, sme.ipres, sme.vmic = _VSINI, 0.0, _RESOLUTION, _VTURB
+    sme.vsini, sme.vmac, sme.vmic = _VSINI, 0.0, _VTURB
     sme.vrad_flag = sme.cscale_flag = "none"
     for name, value in labels.items():
         setattr(sme, name, value)
@@ -271,7 +267,7 @@ def _sun(method: str, model: str, full: Path, lines: Any) -> dict[str, Any]:
     """teff, logg, monh and vmic of the Sun from the KPNO atlas; one velocity, one linear continuum a window."""
     atlas = read_atlas(data_file("solar/kpno1984_flux_atlas.npz", "Kurucz et al. 1984, Solar Flux Atlas"))
     sme = _star(lines, SUN_WINDOWS, _SUN_STEP, **_SUN_START)
-    sme.vsini, sme.vmac, sme.ipres = 1.6, 3.5, 300_000
+    sme.vsini, sme.vmac = 1.6, 3.5
     sme.spec = [np.interp(w, atlas.wave, atlas.flux) for w in sme.wave]
     sme.uncs = [np.full(len(w), 1.0 / _SUN_SNR) for w in sme.wave]
     sme.vrad_flag, sme.cscale_flag = "whole", "linear"

@@ -1,0 +1,1 @@
+"""Observed stars: spectra, windows, instruments, and fits of a star's parameters in PySME."""

@@ -1,0 +1,119 @@
+"""Observed spectra: files of many kinds, air and vacuum, and cleaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy import units
+from astropy.io import fits
+from astropy.table import QTable, Table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("pysme", reason="PySME is not installed")
+
+from sme_pinn_atmo.stars.spectrum import ObservedSpectrum, read_spectrum, to_air
+
+WAVE = np.linspace(6150.0, 6152.0, 41)
+FLUX = 1 - 0.4 * np.exp(-(((WAVE - 6151.3) / 0.2) ** 2))
+SIGMA = np.full(41, 0.01)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_air_is_what_others_say_it_is() -> None:
+    """NIST: the Fe I line at 6151.6179 A in air is at 6153.3192 A in vacuum (levels 17550.181 and 33801.572 cm-1)."""
+    vacuum = 1e8 / (33801.572 - 17550.181)
+    assert to_air(vacuum) == pytest.approx(6151.618, abs=2e-3)
+    from specutils.utils.wcs_utils import vac_to_air
+
+    other = vac_to_air(WAVE * units.AA, method="Morton2000").to_value("AA")
+    np.testing.assert_allclose(to_air(WAVE), other, atol=1e-4)
+
+
+def test_vacuum_is_converted_when_stated_in_call_or_file(folder: Path) -> None:
+    Table({"wave": WAVE, "flux": FLUX, "error": SIGMA}).write("a.csv")
+    Table({"wave": WAVE, "flux": FLUX, "error": SIGMA}, meta={"medium": "vacuum"}).write("b.ecsv")
+    Table({"loglam": np.log10(WAVE), "flux": FLUX, "ivar": SIGMA**-2.0}).write("c.fits")
+    assert read_spectrum("a.csv").wave[0] == 6150
+    assert "air is taken" in read_spectrum("a.csv").notes[0]
+    for spectrum in (read_spectrum("a.csv", medium="vacuum"), read_spectrum("b.ecsv"), read_spectrum("c.fits")):
+        np.testing.assert_allclose(spectrum.wave, to_air(WAVE), atol=1e-6)
+        np.testing.assert_allclose(spectrum.sigma, SIGMA)
+        assert not spectrum.notes
+    assert read_spectrum("b.ecsv", medium="air").wave[0] == 6150
+
+
+def test_fits_of_common_kinds(folder: Path) -> None:
+    header = fits.Header({"CRVAL1": WAVE[0], "CDELT1": WAVE[1] - WAVE[0], "CRPIX1": 1.0, "CTYPE1": "AWAV",
+                          "CUNIT1": "Angstrom"})  # fmt: skip
+    fits.PrimaryHDU(FLUX, header).writeto("image.fits")
+    image = read_spectrum("image.fits", error=0.01)
+    np.testing.assert_allclose(image.wave, WAVE, atol=1e-4)
+    np.testing.assert_allclose(image.flux, FLUX)
+    QTable({"spectral_axis": WAVE / 10 * units.nm, "flux": FLUX * units.one}).write("table.fits")
+    table = read_spectrum("table.fits", error=0.01)
+    np.testing.assert_allclose(table.wave, WAVE, atol=1e-4)
+    Path("no.fits").write_bytes(b"SIMPLE  = nothing")
+    with pytest.raises(ValueError, match=r"no\.fits is not a FITS file"):
+        read_spectrum("no.fits", error=0.01)
+
+
+def test_npz_and_orders(folder: Path) -> None:
+    np.savez("a.npz", wave=WAVE, flux=FLUX, error=SIGMA, medium="air")
+    assert not read_spectrum("a.npz").notes
+    order = np.repeat([3, 1], [20, 21])
+    Table({"wave": WAVE, "flux": FLUX, "error": SIGMA, "order": order}).write("b.csv")
+    spectrum = read_spectrum("b.csv", name="HD 1")
+    assert spectrum.name == "HD 1"
+    assert list(np.unique(spectrum.order)) == [1, 3]
+    assert (np.diff(spectrum.wave[spectrum.order == 1]) > 0).all()
+    # Overlapping orders keep their points apart.
+    both = ObservedSpectrum.from_arrays(np.tile(WAVE, 2), np.tile(FLUX, 2), 0.01, order=np.repeat([0, 1], 41))
+    assert len(both) == 82
+    assert not both.counts
+
+
+def test_spectra_in_other_units_are_named(folder: Path) -> None:
+    np.savetxt("nm.txt", np.stack([WAVE / 10, FLUX, SIGMA], 1))
+    np.savetxt("um.txt", np.stack([WAVE / 1e4, FLUX, SIGMA], 1))
+    with pytest.raises(ValueError, match="looks like nm"):
+        read_spectrum("nm.txt")
+    with pytest.raises(ValueError, match="looks like micrometres"):
+        read_spectrum("um.txt")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.permutations(range(41)), st.sets(st.integers(0, 40), max_size=8), st.integers(0, 2**31))
+def test_cleaning_does_not_depend_on_how_a_file_is_written(turn: list[int], twice: set[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    bad = rng.random(41) < 0.2
+    flux = np.where(bad, rng.choice([np.nan, 0.0, -1.0, np.inf], 41), FLUX)
+    if bad.all():
+        return
+    again = np.array(sorted(twice), dtype=int)
+    rows = np.concatenate([np.array(turn), again])
+    spectrum = ObservedSpectrum.from_arrays(WAVE[rows], flux[rows], SIGMA[rows])
+    np.testing.assert_allclose(spectrum.wave, WAVE[~bad])
+    np.testing.assert_allclose(spectrum.flux, FLUX[~bad])
+    doubled = np.isin(np.arange(41), again)[~bad]
+    np.testing.assert_allclose(spectrum.sigma, np.where(doubled, 0.01 / np.sqrt(2), 0.01))
+
+
+def test_what_cannot_be_a_spectrum() -> None:
+    with pytest.raises(ValueError, match="no point with finite"):
+        ObservedSpectrum.from_arrays(WAVE, -FLUX, SIGMA)
+    with pytest.raises(ValueError, match="not of one length"):
+        ObservedSpectrum.from_arrays(WAVE, FLUX[:-1], SIGMA)
+    with pytest.raises(ValueError, match="medium = 'water'"):
+        ObservedSpectrum.from_arrays(WAVE, FLUX, SIGMA, medium="water")
+    with pytest.raises(ValueError, match="error floor = -1"):
+        ObservedSpectrum.from_arrays(WAVE, FLUX, SIGMA).with_floor(-1)
+    floor = ObservedSpectrum.from_arrays(WAVE, FLUX, SIGMA).with_floor(0.01)
+    np.testing.assert_allclose(floor.sigma, np.sqrt(2) * 0.01)
