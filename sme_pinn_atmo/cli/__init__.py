@@ -7,6 +7,7 @@ import click
 from .. import __version__
 from . import atmospheres, installation, stars, training
 from .base import Commands
+from .data import data
 from .validate import validate
 
 __all__ = ["main"]
@@ -27,7 +28,7 @@ for command in (
     atmospheres.predict, atmospheres.export_grid, atmospheres.models, atmospheres.export_julia,
     stars.demo, stars.synthesize, stars.fit,
     training.train, training.evaluate,
-    validate,
+    validate, data,
     installation.doctor, installation.benchmark,
 ):
     main.add_command(command)

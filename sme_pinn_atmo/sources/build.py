@@ -1,0 +1,66 @@
+"""A set's own files from its originals, and a record of how they were made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..emulator import replacing, write_atomically
+from .bring import bring, call
+from .places import cache_folder, checksum
+from .registry import DataSet
+
+__all__ = ["build", "ensure"]
+
+
+def build(one: DataSet, source: Path | None = None, progress: bool = True) -> list[Path]:
+    """Bring the originals of a set where they are missing, make its files in the cache, and return those.
+
+    source : a folder with the originals; where it has the set's own files under their names in the registry, these
+        are taken as they are, and the record says so
+
+    Raises
+    ------
+    BringError : an original cannot be had; GridFileError, ValueError : one cannot be read
+    """
+    out = cache_folder()
+    taken = source is not None and all((source / file).exists() for file in one.files)
+    if taken and source is not None:
+        for file in one.files:
+            _take(source / file, out / file)
+    else:
+        call(one.maker)(bring(one, source, progress), out)
+    files = [path for file in one.files for path in _files(out / file)]
+    record: dict[str, Any] = {
+        "set": one.name, "version": __version__,
+        "made by": f"copied from {source}" if taken else f"sme-pinn-atmo data build {one.name}",
+        "files": {p.relative_to(out).as_posix(): checksum(p) for p in files},
+        "home": one.home, "licence": one.licence, "citation": one.citation,
+    }  # fmt: skip
+    folder = out / "records"
+    folder.mkdir(exist_ok=True)
+    write_atomically(folder / f"{one.name}.json", (json.dumps(record, indent=1) + "\n").encode())
+    return files
+
+
+def ensure(one: DataSet, progress: bool = True) -> None:
+    """Have the files of a set here: where they are, nothing is done."""
+    from .places import is_here
+
+    if is_here(one) is None:
+        build(one, progress=progress)
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+
+
+def _take(source: Path, target: Path) -> None:
+    for path in _files(source):
+        to = target / path.name if source.is_dir() else target
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(to) as (part,):
+            shutil.copyfile(path, part)
