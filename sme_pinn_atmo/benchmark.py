@@ -288,9 +288,9 @@ def _pysme(emulator: Emulator) -> dict[str, float]:
     from pysme.atmosphere.interpolation import AtmosphereInterpolator
 
     from .grids import read, write_pysme_grid
-    from .validation.spectrum import data_file
+    from .sources import find
 
-    models = read(data_file("atlas9.npz", "ATLAS9 grids, kurucz.harvard.edu/grids"))
+    models = read(find("atlas9.npz"))
     rows = (models.column("family") == "ODFNEW") & (models.labels["vturb"] == 2) & (models.n_depth == 72)
     with tempfile.TemporaryDirectory() as folder:
         write_pysme_grid(Path(folder) / "grid.npz", models.select(rows), solar_scale="grevesse1998")

@@ -41,6 +41,12 @@ def made_up_structures(n: int = 60, seed: int = 0, n_depth: int = 40, labels: An
     return Structures(labels, profiles, np.tile(log_tau, (n, 1)), np.full(n, n_depth), {}, "made up")
 
 
+@pytest.fixture(autouse=True)
+def _no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data come from where a test says, not from what this machine's user has brought."""
+    monkeypatch.setenv("SME_PINN_ATMO_CACHE", str(tmp_path_factory.getbasetemp() / "no_cache"))
+
+
 @pytest.fixture(scope="session")
 def structures() -> Structures:
     return made_up_structures()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -248,3 +249,22 @@ def test_damaged_input_files_name_the_line(tmp_path: Path, text: str, message: s
     (tmp_path / "a.mod").write_text(text)
     with pytest.raises(GridFileError, match=message):
         read(tmp_path / "a.mod")
+
+
+def test_columns_by_depth_are_checked_selected_written_and_read(tmp_path: Path, structures: Structures) -> None:
+    density = 1e-7 * np.arange(structures.log_tau_ross.size, dtype=float).reshape(structures.log_tau_ross.shape)
+    more = replace(structures, more={"density": density})
+    assert np.array_equal(more.select([3, 1]).more["density"], density[[3, 1]])
+    write_npz(tmp_path / "a.npz", more)
+    assert np.array_equal(read_npz(tmp_path / "a.npz").more["density"], density)
+    with pytest.raises(ValueError, match=r"density has the shape \(60,\), not \(60, 40\)"):
+        replace(structures, more={"density": density[:, 0]})
+
+
+def test_checksum_of_models_knows_no_file_and_every_number(tmp_path: Path, structures: Structures) -> None:
+    write_npz(tmp_path / "a.npz", replace(structures, extra={"family": np.full(60, "X")}))
+    assert read_npz(tmp_path / "a.npz").checksum() == structures.checksum()
+    other = structures.profiles.copy()
+    other[7, 11, 2] *= 1.0001
+    assert replace(structures, profiles=other).checksum() != structures.checksum()
+    assert structures.select(np.arange(59, -1, -1)).checksum() != structures.checksum()

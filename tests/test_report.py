@@ -47,7 +47,7 @@ def test_finished_parts_are_kept_and_missing_data_named(folder: Path, monkeypatc
     assert result.exit_code == 0, result.output
     assert (folder / "physical.json").stat().st_mtime_ns == before
     text = (folder / "index.html").read_text()
-    assert "Not done: set SME_PINN_ATMO_DATA to the folder that holds solar/kpno1984_flux_atlas.npz" in text
+    assert "Not done: solar/kpno1984_flux_atlas.npz is not here" in text
     assert not (folder / "solar.json").exists()
     build(folder, "atlas12", ["physical"], progress=False)
     assert (folder / "physical.json").stat().st_mtime_ns != before

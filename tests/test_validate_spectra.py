@@ -115,8 +115,8 @@ def test_alpha_elements_strengthen_their_lines_in_a_metal_poor_star() -> None:
 
 @pytest.mark.parametrize(
     ("model", "data", "message"),
-    [("nonesuch", None, "nonesuch"), ("atlas9", None, "set SME_PINN_ATMO_DATA to the folder that holds atlas9.npz"),
-     ("atlas9", ".", "atlas9.npz is missing; it is published as")],
+    [("nonesuch", None, "nonesuch"), ("atlas9", None, "atlas9.npz is not here: `sme-pinn-atmo data build atlas9`"),
+     ("atlas9", ".", "data build atlas9")],
 )  # fmt: skip
 def test_mistakes_are_told_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, data: str | None, message: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -49,7 +50,7 @@ def list_sets(as_json: bool) -> None:
     say(f"cache: {cache_folder()}")
 
 
-def _names(command: click.Command) -> click.Command:
+def _names(command: Any) -> Any:
     for option in (
         click.option("--from", "source", type=click.Path(path_type=Path, file_okay=False, exists=True),
                      help="A folder that has the originals, instead of the network."),

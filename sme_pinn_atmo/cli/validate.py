@@ -204,13 +204,13 @@ def closure(model: str, heldout: bool) -> None:
 
     from ..emulator import Emulator
     from ..grids import read
+    from ..sources import find
     from ..validation import closure as check
     from ..validation.scores import heldout_rows
-    from ..validation.spectrum import data_file
 
     emulator = Emulator.load(model)
-    path = data_file("atlas9.npz", "ATLAS9 grids, kurucz.harvard.edu/grids")
-    table = data_file("rosseland_odfnew/kapp00.ros", "mkk-atlas9, github.com/callendeprieto/mkk-atlas9")
+    path = find("atlas9.npz")
+    table = find("rosseland_odfnew/kapp00.ros")
     truth = read(path)
     rows = heldout_rows(emulator, path.name) if heldout else np.flatnonzero(truth.column("family") == "ODFNEW")
     if not len(rows):

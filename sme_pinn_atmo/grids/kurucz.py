@@ -23,6 +23,8 @@ _START = re.compile(r"^\s*T?EFF\s+(\S+)\s+GRAVITY\s+(\S+)")
 _DECK = re.compile(r"^\s*R?EAD\s+DECK6\s+(\d{1,6})\s*(.*)$")
 # Fortran columns may leave no blank between numbers ("1.0-10.0", "1.23E+01100854.3"): exponents have two digits.
 _NUMBER = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+(?![\d.]))(?:[EeDd][-+]?\d{2})?")
+# A number that has blanks around it; anything else is left to `_NUMBER`.
+_PLAIN = re.compile(r"[-+]?\d+\.\d*(?:E[-+]\d{2})?")
 _SCALE = re.compile(r"ABUNDANCE\s+SCALE\s+(\S+)")
 _CHANGE = re.compile(r"ABUNDANCE\s+CHANGE(.*)$")
 _PAIR = re.compile(r"(\d+)\s*([-+]?\d+\.\d*)")
@@ -32,10 +34,10 @@ _TITLE_VTURB = re.compile(r"VTURB\s*=?\s*(\d+(?:\.\d*)?)")
 def read_kurucz(path: str | Path) -> Structures:
     """Every model of a file of Kurucz decks.
 
-    m_h and alpha_m come from ABUNDANCE SCALE and CHANGE, on that scale of `composition.SOLAR_SCALES` that fits
-    best (`extra["solar_scale"]`); vturb from the column VTURB, else from the title, else NaN. Depths are the
-    standard ones of ATLAS (log tau = -6.875, step 0.125) where the integral of ABROSS over RHOX agrees with them
-    to 0.05 dex, else that integral.
+    m_h and alpha_m come from ABUNDANCE SCALE and CHANGE (whose values may or may not have the scale in them), on that
+    scale of `composition.SOLAR_SCALES` that fits best (`extra["solar_scale"]`); vturb from the column VTURB, else from the title, else NaN. Depths are the
+    standard ones of ATLAS (log tau = -6.875, step 0.125; or -5.757, -5.75, step 0.125, of hot models of 1993) where the
+    integral of ABROSS over RHOX agrees with them to 0.05 dex, else that integral.
 
     Raises
     ------
@@ -43,9 +45,15 @@ def read_kurucz(path: str | Path) -> Structures:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="ascii", errors="strict").splitlines()
+        text = path.read_text(encoding="ascii", errors="strict")
     except UnicodeDecodeError as error:
         raise GridFileError(f"{path} is not a text file of Kurucz decks: byte {error.start} is not ASCII") from None
+    return read_kurucz_text(path, text)
+
+
+def read_kurucz_text(path: Path, text: str) -> Structures:
+    """`read_kurucz` of a text; `path` is for errors."""
+    lines = text.splitlines()
     models = list(_models(path, lines))
     if not models:
         raise GridFileError(f"{path} holds no Kurucz deck: no line 'TEFF ... GRAVITY ...' in {len(lines)} lines")
@@ -108,6 +116,9 @@ def _row(path: Path, lines: list[str], i: int, n: int) -> list[float]:
     if i >= len(lines):
         raise GridFileError(f"{path} ends at line {len(lines)}, in the middle of a model: line {i + 1} is missing")
     text = lines[i]
+    words = text.split()
+    if len(words) >= n and all(map(_PLAIN.fullmatch, words)):  # nearly every line: blanks between all numbers
+        return [float(v) for v in words[:n]]
     numbers = _NUMBER.findall(text)
     if len(numbers) < n or _NUMBER.sub("", text).strip():
         raise GridFileError(f"{path}, line {i + 1}: a layer of {n} numbers expected, not {text[:60]!r}")
@@ -140,8 +151,12 @@ def _composition(scale: float, change: dict[int, float]) -> tuple[float, float, 
             best = misfit, m_h, a - m_h, name
     if best is None:
         return float(np.log10(scale)), 0.0, ""
+    # Kurucz's decks print the unscaled mixture beside SCALE; those of ATLAS12, whose abundances are free one by one,
+    # may print the scaled one. Metals that are off by just the scale have it in them.
+    log_scale = float(np.log10(scale))
+    in_them = abs(log_scale) > 0.05 and abs(best[1] - log_scale) < 0.05
     # Abundances are printed to 0.01 dex.
-    return round(best[1] + float(np.log10(scale)), 2) + 0.0, round(best[2], 2) + 0.0, best[3]
+    return round(best[1] + (0.0 if in_them else log_scale), 2) + 0.0, round(best[2], 2) + 0.0, best[3]
 
 
 def _log_tau(table: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -150,8 +165,11 @@ def _log_tau(table: NDArray[np.float64]) -> NDArray[np.float64]:
         steps = 0.5 * (kappa[1:] + kappa[:-1]) * np.diff(rhox)
         integral = np.log10(np.concatenate([[kappa[0] * rhox[0]], steps]).cumsum())
     standard = -6.875 + 0.125 * np.arange(len(table))
-    agrees = np.abs(integral - standard).max() < 0.05
-    return np.asarray(standard if agrees else integral, dtype=float)
+    hot = np.concatenate([[-5.757], -5.75 + 0.125 * np.arange(len(table) - 1)])
+    for depths in (standard, hot):
+        if np.abs(integral - depths).max() < 0.05:
+            return np.asarray(depths, dtype=float)
+    return np.asarray(integral, dtype=float)
 
 
 def write_kurucz(path: str | Path, atmosphere: ModelAtmosphere, title: str = "") -> None:

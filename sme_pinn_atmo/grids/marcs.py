@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.constants import Stefan_Boltzmann
@@ -11,7 +12,7 @@ from scipy.constants import Stefan_Boltzmann
 from ..composition import ALPHA_ELEMENTS, ATOMIC_NUMBER, SOLAR_SCALES
 from ..continuum import tau_5000
 from ..emulator import write_atomically
-from ..physics import ATOMIC_MASS, BOLTZMANN
+from ..physics import ATOMIC_MASS, BOLTZMANN, integration_matrix
 from ..structure import ModelAtmosphere
 from .structures import GridFileError, Structures, require_physical
 
@@ -21,19 +22,39 @@ __all__ = ["MARCS_LOG_TAU", "read_marcs", "write_marcs"]
 MARCS_LOG_TAU = np.round(np.concatenate([np.arange(-5, -2.95, 0.2), np.arange(-2.9, 1.05, 0.1),
                                          np.arange(1.2, 2.05, 0.2)]), 2)  # fmt: skip
 
+#: What `write_marcs` says in the head of a file of its own.
+_OWN = "By a neural network, not a MARCS model"
+
 
 def read_marcs(path: str | Path) -> Structures:
     """The model of a MARCS `.mod` file (Gustafsson et al. 2008, A&A 486, 951).
 
-    The electron density is Pe / kT, the radiative acceleration the gradient of Prad over RHOX. `extra` has
-    `radius` [cm], 1 for plane-parallel models. m_h and alpha_m are on the MARCS solar scale (Grevesse et al. 2007).
+    **RHOX is not the column of that name**, which is off by 1 to 7 per cent: in files of the standard class it is a
+    coarse sum, in spherical ones P/g. It is made here from what the file has besides, so that the model's own equations
+    hold:
+
+    - plane-parallel: (Pg + Pturb + Prad - Prad of the first layer) / g, hydrostatic equilibrium;
+    - spherical: the integral of d tau_Ross / kappa_Ross, a cubic spline in ln tau, from (Pg + Pturb) / g(r) in the
+      first layer, g(r) = g (R / r)^2, r = R - depth.
+
+    Files of `write_marcs` hold the network's own RHOX, which is taken as printed. The electron density is Pe / kT, the
+    radiative acceleration the gradient of Prad over RHOX.
+
+    `extra` has `geometry` ("p" or "s"), `radius` [cm] where tau_Ross = 1 (1 if plane-parallel), `mass` [Msun] (0 if
+    plane-parallel), `composition_class`, `c_fe`, `n_fe`, `o_fe` [dex] (NaN where the first line does not say) and
+    `title`. `more` has `log_tau_5000`, `depth_cm` [cm] below tau_Ross = 1, `p_turb`, `p_rad` [dyn cm-2] and `density` [g cm-3].
+    m_h and alpha_m are on the MARCS solar scale (Grevesse et al. 2007).
 
     Raises
     ------
     GridFileError : not a MARCS model, or a truncated one; names the line
     """
     path = Path(path)
-    lines = path.read_text(encoding="latin-1").splitlines()
+    return parse_marcs(path, path.read_text(encoding="latin-1").splitlines())
+
+
+def parse_marcs(path: Path, lines: list[str]) -> Structures:
+    """`read_marcs` of the lines of a file; `path` is for errors."""
     start = next((i for i, line in enumerate(lines) if line.startswith("Model structure")), None)
     if start is None:
         raise GridFileError(f"{path} is not a MARCS model: no line 'Model structure' in {len(lines)} lines")
@@ -56,20 +77,41 @@ def read_marcs(path: str | Path) -> Structures:
     if second_start >= len(lines) or "KappaRoss" not in lines[second_start]:
         raise GridFileError(f"{path}, line {second_start + 1}: the table with KappaRoss and RHOX is missing")
     second = _table(path, lines, second_start, n, 8)
-    temperature, rhox = first[:, 4], second[:, 7]
+    log_tau, log_5000, depth, temperature, p_e, p_gas, p_rad, p_turb = first[:, 1:9].T
+    kappa, density = second[:, 2], second[:, 3]
+    spherical = not any("1 cm radius" in line for line in lines[:start])
+    radius = header("Radius") if spherical else 1.0
     with np.errstate(all="ignore"):  # what is wrong is told by `require_physical`
-        n_e = first[:, 5] / (BOLTZMANN * temperature)
-        acceleration = np.gradient(first[:, 7], rhox)
-        logg = round(float(np.log10(header("Surface gravity"))), 4)
-    profiles = np.stack([rhox, temperature, first[:, 6], n_e, second[:, 2], acceleration], axis=-1)
+        gravity = header("Surface gravity")
+        logg = round(float(np.log10(gravity)), 4)
+        if _OWN in "".join(lines[:start]):
+            rhox = second[:, 7]
+        elif spherical:
+            at_top = gravity * (radius / (radius - depth[0])) ** 2
+            steps = integration_matrix(np.log(10.0) * log_tau) if (np.diff(log_tau) > 0).all() else np.nan * np.eye(n)
+            rhox = (p_gas + p_turb)[0] / at_top + steps @ (10.0**log_tau / kappa)
+        else:
+            rhox = (p_gas + p_turb + p_rad - p_rad[0]) / gravity
+        n_e = p_e / (BOLTZMANN * temperature)
+        acceleration = np.gradient(p_rad, rhox)
+    profiles = np.stack([rhox, temperature, p_gas, n_e, kappa, acceleration], axis=-1)
     labels = {
         "teff": header("Teff [K]"), "logg": logg,
         "m_h": header("Metallicity", 0), "alpha_m": header("Metallicity", 1), "vturb": header("Microturbulence"),
     }  # fmt: skip
-    require_physical(path, labels, profiles, first[:, 1])
+    require_physical(path, labels, profiles, log_tau)
+    title = lines[0].strip()
+    extra: dict[str, Any] = {
+        "geometry": "s" if spherical else "p", "radius": radius,
+        "mass": header("Mass [Msun]") if spherical else 0.0,
+        "composition_class": m[1] if (m := re.search(r"_t\d\d_([a-z][a-z0-9])_z", title)) else "",
+        **{f"{k}_fe": float(m[1]) if (m := re.search(rf"_{k}([-+]\d\.\d\d)", title)) else np.nan for k in "cno"},
+        "title": title,
+    }  # fmt: skip
+    more = {"log_tau_5000": log_5000, "depth_cm": depth, "p_turb": p_turb, "p_rad": p_rad, "density": density}
     return Structures(
-        {k: np.array([v]) for k, v in labels.items()}, profiles[None], first[None, :, 1], np.array([n]),
-        {"radius": np.array([header("radius" if "cm radius" in "".join(lines[:start]) else "Radius")])}, str(path),
+        {k: np.array([v]) for k, v in labels.items()}, profiles[None], log_tau[None], np.array([n]),
+        {k: np.array([v]) for k, v in extra.items()}, str(path), {k: v[None] for k, v in more.items()},
     )  # fmt: skip
 
 
@@ -101,7 +143,7 @@ def write_marcs(path: str | Path, atmosphere: ModelAtmosphere) -> None:
     numbers = [f"{abundance.get(i, -99.0):7.2f}" for i in range(1, 93)]
     out = [
         f"sme_pinn_atmo {atmosphere.source}"[:72],
-        f"{get['teff']:7.0f}.      Teff [K].         By a neural network, not a MARCS model",
+        f"{get['teff']:7.0f}.      Teff [K].         {_OWN}",
         f"{1e3 * Stefan_Boltzmann * get['teff'] ** 4:12.4E} Flux [erg/cm2/s]",
         f"{10.0 ** get['logg']:12.4E} Surface gravity [cm/s2]",
         f"{get.get('vturb', 0.0):5.1f}        Microturbulence parameter [km/s]",

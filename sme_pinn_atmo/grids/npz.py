@@ -24,6 +24,8 @@ _OWN = ("profiles", "columns", "log_tau_ross", "n_depth", "label_names")
 def read_npz(path: str | Path) -> Structures:
     """Read `profiles` (n, n_depth, 6), `columns`, `log_tau_ross` (n, n_depth) or (n_depth,), `n_depth` and labels.
 
+    Further arrays (n,) become `extra`, numbers (n, n_depth) become `more`.
+
     Labels are the arrays named in `label_names`, or else those of teff, logg, m_h, alpha_m, vturb that are there.
     Where the column mass is missing and nothing else, it is the integral of d tau / kappa.
 
@@ -48,12 +50,17 @@ def read_npz(path: str | Path) -> Structures:
     if absent := [name for name in names if name not in data]:
         raise GridFileError(f"{path} names the label {absent[0]!r} but has no such array")
     extra = {k: v for k, v in data.items() if k not in (*_OWN, *names) and v.shape == (n,)}
+    more = {
+        k: floats(path, k, v)
+        for k, v in data.items()
+        if k not in (*_OWN, *names) and v.shape == (n, depth) and v.dtype.kind in "iuf"
+    }
     n_depth = data.get("n_depth", np.full(n, depth))
     if n_depth.dtype.kind not in "iu" or not np.all((n_depth > 0) & (n_depth <= depth)):
         raise GridFileError(f"{path}: n_depth must be numbers of layers, 1 to {depth}")
     labels = {k: floats(path, k, data[k]) for k in names}
     try:
-        structures = Structures(labels, profiles, log_tau, n_depth.astype(int), extra, str(path))
+        structures = Structures(labels, profiles, log_tau, n_depth.astype(int), extra, str(path), more)
     except ValueError as error:
         raise GridFileError(f"{path}: {error}") from None
     return _with_column_mass(structures)
@@ -118,7 +125,7 @@ def write_npz(path: str | Path, structures: Structures) -> None:
     arrays: dict[str, Any] = {
         "profiles": structures.profiles, "columns": np.array(COLUMNS), "log_tau_ross": structures.log_tau_ross,
         "n_depth": structures.n_depth, "label_names": np.array(list(structures.labels)),
-        **structures.labels, **structures.extra,
+        **structures.labels, **structures.extra, **structures.more,
     }  # fmt: skip
     np.savez_compressed(buffer, **arrays)
     write_atomically(Path(path), buffer.getvalue())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ class Structures:
     log_tau_ross : (n_model, n_depth_max) log10 of the Rosseland optical depth
     n_depth : (n_model,) number of layers
     extra : further columns (n_model,) of the source, to select by (`family`, `subset`, a file name)
+    more : further columns by depth (n_model, n_depth_max) of the source (`density`, `p_rad`, `depth_cm`, ...)
     source : where the models come from
     """
 
@@ -42,6 +44,7 @@ class Structures:
     n_depth: NDArray[np.int64]
     extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     source: str = ""
+    more: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n, depth = self.profiles.shape[:2]
@@ -51,6 +54,7 @@ class Structures:
             ("log_tau_ross", self.log_tau_ross, (n, depth)),
             ("n_depth", self.n_depth, (n,)),
             *((k, v, (n,)) for k, v in (*self.labels.items(), *self.extra.items())),
+            *((k, v, (n, depth)) for k, v in self.more.items()),
         ):
             if np.shape(value) != shape:
                 raise ValueError(f"{name} has the shape {np.shape(value)}, not {shape}")
@@ -65,6 +69,20 @@ class Structures:
                 return table[name]
         raise KeyError(f"no column {name!r} in {self.source}; it has {', '.join([*self.labels, *self.extra])}")
 
+    def checksum(self) -> str:
+        """SHA-256 of labels, numbers of layers, profiles and optical depths, in single precision and in this order.
+
+        The same models give the same checksum whatever file they lie in; further columns do not count.
+        """
+        digest = hashlib.sha256()
+        names = sorted(self.labels)
+        for value in (*(self.labels[n] for n in names), self.n_depth, self.profiles, self.log_tau_ross):
+            single = np.asarray(value, dtype="<f4") + np.float32(0.0)  # -0 is 0
+            single[np.isnan(single)] = np.float32(np.nan)
+            digest.update(np.ascontiguousarray(single).tobytes())
+        digest.update(" ".join(names).encode())
+        return digest.hexdigest()
+
     def select(self, rows: Any) -> Structures:
         """The models at `rows` (indices or a boolean array), in that order."""
         return replace(
@@ -74,6 +92,7 @@ class Structures:
             log_tau_ross=self.log_tau_ross[rows],
             n_depth=self.n_depth[rows],
             extra={k: v[rows] for k, v in self.extra.items()},
+            more={k: v[rows] for k, v in self.more.items()},
         )
 
 

@@ -6,8 +6,8 @@ One look-up for everything that reads data (`find`), one registry (`registry.SET
 
 from __future__ import annotations
 
-from .places import DataMissingError, cache_folder, checksum, find, is_here, record_of
+from .places import DataMissingError, cache_folder, checksum, find, is_here, origin, set_of
 from .registry import SETS, DataSet, Original, data_set
 
 __all__ = ["SETS", "DataMissingError", "DataSet", "Original", "cache_folder", "checksum", "data_set", "find", "is_here",
-           "record_of"]  # fmt: skip
+           "origin", "set_of"]  # fmt: skip

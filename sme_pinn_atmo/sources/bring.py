@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
-import logging
 import shutil
 import subprocess
 import sys
@@ -82,8 +81,8 @@ def bring(one: DataSet, source: Path | None = None, progress: bool = True) -> Pa
     if errors:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         how = "" if source is not None else (
-            f"; what came is kept, and the same command goes on; where there is no network: put the files into a folder "
-            f"and `sme-pinn-atmo data {'get' if one.quick else 'build'} {one.name} --from FOLDER` ({one.home})"
+            f"; what came is kept, and the same command goes on; where there is no network: put the files into a "
+            f"folder and `sme-pinn-atmo data {'get' if one.quick else 'build'} {one.name} --from FOLDER` ({one.home})"
         )  # fmt: skip
         raise BringError(f"{len(errors)} of {len(wanted)} originals of {one.name} are missing: {errors[0]}{more}{how}")
     return folder
@@ -169,7 +168,7 @@ def _by_http(original: Original, address: str, target: Path, bar: tqdm[Any]) -> 
             raise
         shutil.copyfile(part, output)
 
-    logging.getLogger("pooch").setLevel(logging.ERROR)
+    pooch.get_logger().setLevel("ERROR")
     pooch.retrieve(address, known, target.name, target.parent, downloader=downloader)
     target.with_name(f".{target.name}.part").unlink(missing_ok=True)
 
@@ -217,7 +216,8 @@ def _plain(error: Exception) -> str:
     for word, meaning in (("NameResolution", "its name is not known here (no network?)"),
                           ("Connection refused", "the connection is refused"), ("timed out", "no answer"),
                           ("Network is unreachable", "no network"), ("Tunnel connection failed", "the proxy refuses"),
-                          ("ProxyError", "the proxy does not answer"), ("IncompleteRead", "it breaks off")):  # fmt: skip
+                          ("ProxyError", "the proxy does not answer"),
+                          ("IncompleteRead", "it breaks off")):  # fmt: skip
         if word in text:
             return meaning
     return text[:200]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from .registry import SETS, DataSet
 
-__all__ = ["DataMissingError", "cache_folder", "checksum", "find", "is_here", "record_of"]
+__all__ = ["DataMissingError", "cache_folder", "checksum", "find", "is_here", "origin", "set_of"]
 
 
 class DataMissingError(FileNotFoundError):
@@ -46,7 +45,7 @@ def find(name: str | Path, working_folder: bool = False) -> Path:
     for folder in folders:
         if (folder / name).is_file():
             return folder / name
-    known = _set_of(str(name))
+    known = set_of(str(name))
     if known is None:
         raise DataMissingError(
             f"data file {str(name)!r} is neither in {' nor in '.join(str(f.absolute()) for f in folders)}, and it is "
@@ -59,7 +58,7 @@ def find(name: str | Path, working_folder: bool = False) -> Path:
     )
 
 
-def _set_of(name: str) -> DataSet | None:
+def set_of(name: str) -> DataSet | None:
     """The set that has a file of this name, or one in a folder of that name."""
     for one in SETS.values():
         if any(name == file or (file.endswith("/") and name.startswith(file)) for file in one.files):
@@ -70,11 +69,12 @@ def _set_of(name: str) -> DataSet | None:
 def is_here(one: DataSet) -> Path | None:
     """The folder in which every file of a set is, None where there is none."""
     for folder in (os.environ.get("SME_PINN_ATMO_DATA"), cache_folder()):
-        if folder and all((Path(folder) / file).exists() for file in one.files):
-            record = _record(Path(folder), one.name)
-            # solar and solar-full have the same files: the record says whose they are.
-            if record is None or record["set"] == one.name or one.name == "solar":
-                return Path(folder)
+        if not folder or not all((Path(folder) / file).exists() for file in one.files):
+            continue
+        # solar and solar-full have the same files: the record of a build says whose they are.
+        if one.name.endswith("-full") and not (Path(folder) / "records" / f"{one.name}.json").is_file():
+            continue
+        return Path(folder)
     return None
 
 
@@ -87,20 +87,17 @@ def checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def record_of(path: Path) -> dict[str, Any] | None:
-    """What `build` wrote down of a file that it made: set, command, version, checksum; None of any other file."""
-    known = _set_of(path.name)
-    if known is None:
-        return None
-    record = _record(path.parent, known.name)
-    if record is None or record["files"].get(path.name) != checksum(path):
-        return None
-    return {"set": known.name, "made by": record["made by"], "version": record["version"]}
+def origin(path: Path) -> dict[str, Any]:
+    """What a card says of a file that a model was trained on, so that it can be had again.
 
+    `file`, its `sha256`, the `models_sha256` of what it holds (`Structures.checksum`: the same for every file with the
+    same models), and, where these are the models that the registry's command builds, `set` and `command`.
+    """
+    from ..grids import read
 
-def _record(folder: Path, name: str) -> dict[str, Any] | None:
-    try:
-        record: dict[str, Any] = json.loads((folder / "records" / f"{name}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record
+    models = read(path).checksum()
+    out: dict[str, Any] = {"file": path.name, "sha256": checksum(path), "models_sha256": models}
+    known = set_of(path.name)
+    if known is not None and known.contents == models:
+        out |= {"set": known.name, "command": f"sme-pinn-atmo data build {known.name}"}
+    return out

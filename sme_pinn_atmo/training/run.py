@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
 import time
@@ -20,8 +19,9 @@ from ..emulator import Emulator, save_model
 from ..grids import Structures, read
 from ..labels import Domain
 from ..runtime import feature_matrix
+from ..sources import find, origin
 from ..validation.scores import score
-from .data import TrainingSet, data_path, depth_grid, load_source
+from .data import TrainingSet, depth_grid, load_source
 from .errors import MIN_MODELS, fit_error_model, heldout_errors
 from .loop import corpora, train_network
 from .teacher import corrected
@@ -146,7 +146,7 @@ def train_model(
 def heldout_models(config: Mapping[str, Any], sets: list[TrainingSet]) -> dict[str, Structures]:
     """The held-out models of each set marked `evaluate`, as computed, at their own depths."""
     return {
-        s.name: read(data_path(source["path"])).select(s.index[s.held])
+        s.name: read(find(source["path"], working_folder=True)).select(s.index[s.held])
         for source, s in zip(config["data"], sets, strict=True)
         if source.get("evaluate") and s.held.any()
     }
@@ -172,8 +172,7 @@ def _card(
     data = [
         {
             **{k: v for k, v in source.items() if k != "path"},
-            "file": Path(source["path"]).name,
-            "sha256": hashlib.sha256(data_path(source["path"]).read_bytes()).hexdigest(),
+            **origin(find(source["path"], working_folder=True)),
             "models": int((~s.held).sum()),
         }
         for source, s in zip(config["data"], sets, strict=True)

@@ -28,7 +28,8 @@ from .. import physics
 from ..emulator import replacing, write_atomically
 from ..grids import Structures, read
 from ..network import HydrostaticNetwork
-from ..training.data import COLUMNS, TrainingSet, data_path, depth_grid, network_fields
+from ..sources import find
+from ..training.data import COLUMNS, TrainingSet, depth_grid, network_fields
 from ..training.loop import profile_loss
 from ..training.run import load_sets, read_config
 from .scores import format_scores, score_profiles
@@ -129,7 +130,7 @@ def ablation(out: Path, *, config: str = "atlas9", fold: tuple[int, int] = (1, 1
     settings = read_config(config)
     sets = load_sets(settings, fold)
     evaluated = next(s for s, c in zip(sets, settings["data"], strict=True) if c.get("evaluate"))
-    truth = read(data_path(next(c["path"] for c in settings["data"] if c.get("evaluate"))))
+    truth = read(find(next(c["path"] for c in settings["data"] if c.get("evaluate")), working_folder=True))
     truth = truth.select(evaluated.index[evaluated.held])
     results: dict[str, Any] = {}
     predicted = {}

@@ -23,7 +23,8 @@ from ..composition import SOLAR_SCALES
 from ..emulator import Emulator, replacing, write_atomically
 from ..grids import Structures, read, write_pysme_grid
 from ..quiet import quiet_pysme
-from .spectrum import data_file, layers_of, read_atlas, read_lines
+from ..sources import find
+from .spectrum import layers_of, read_atlas, read_lines
 
 __all__ = ["PARTS", "held_out_nodes", "largest_jump", "main", "summarise"]
 
@@ -76,8 +77,8 @@ def main(
     if unknown:
         raise ValueError(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}")
     emulators = {name: Emulator.load(name) for name in models}
-    structures = read(data_file("atlas9.npz", "ATLAS9 grids, kurucz.harvard.edu/grids"))
-    lines = read_lines(data_file("solar/vald_solar_3000_9993.lin", "a VALD3 'extract stellar' of the Sun"))
+    structures = read(find("atlas9.npz"))
+    lines = read_lines(find("solar/vald_solar_3000_9993.lin"))
     regular = _regular(structures)
     jobs = out / "jobs"
     jobs.mkdir(parents=True, exist_ok=True)
@@ -265,7 +266,7 @@ def _mock_star(
 
 def _sun(method: str, model: str, full: Path, lines: Any) -> dict[str, Any]:
     """teff, logg, monh and vmic of the Sun from the KPNO atlas; one velocity, one linear continuum a window."""
-    atlas = read_atlas(data_file("solar/kpno1984_flux_atlas.npz", "Kurucz et al. 1984, Solar Flux Atlas"))
+    atlas = read_atlas(find("solar/kpno1984_flux_atlas.npz"))
     sme = _star(lines, SUN_WINDOWS, _SUN_STEP, **_SUN_START)
     sme.vsini, sme.vmac = 1.6, 3.5
     sme.spec = [np.interp(w, atlas.wave, atlas.flux) for w in sme.wave]

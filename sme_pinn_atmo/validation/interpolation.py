@@ -15,8 +15,8 @@ from tqdm import tqdm
 from ..emulator import Emulator
 from ..grids import read, write_pysme_grid
 from ..physics import BOLTZMANN
+from ..sources import find
 from .scores import heldout_rows, predict_like, score_profiles
-from .spectrum import data_file
 
 __all__ = ["Comparison", "run"]
 
@@ -48,7 +48,7 @@ def run(model: str, *, progress: bool = True) -> Comparison:
     from pysme.atmosphere.interpolation import AtmosphereInterpolator
 
     emulator = Emulator.load(model)
-    path = data_file("atlas9.npz", "ATLAS9 grids, kurucz.harvard.edu/grids")
+    path = find("atlas9.npz")
     rows = heldout_rows(emulator, path.name)
     if not rows.size:
         raise ValueError(f"the card of {emulator.name} records no held-out rows of {path.name}")

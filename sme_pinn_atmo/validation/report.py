@@ -262,12 +262,12 @@ def _cross_validation(task: Task) -> Section:
 
 def _structures(task: Task) -> Section:
     from ..grids import read
+    from ..sources import find
     from .scores import score
-    from .spectrum import data_file
     from .structures import plot_coverage, plot_errors, plot_hydrostatics
 
     name = "atlas12.npz" if task.emulator.card["solar_scale"] == "asplund2009" else "atlas9.npz"
-    truth = read(data_file(name, "computed model atmospheres, kurucz.harvard.edu"))
+    truth = read(find(name))
     if "family" in truth.extra:
         truth = truth.select(truth.column("family") == "ODFNEW")
     scores = score(task.emulator, truth)
@@ -306,13 +306,13 @@ def _physical(task: Task) -> Section:
 
 def _gradients(task: Task) -> Section:
     from ..grids import read
+    from ..sources import find
     from .gradients import PROFILES, compare_families, continuity, plot
     from .scores import heldout_rows
-    from .spectrum import data_file
 
     model = task.heldout_nodes()[0]
     emulator = task.heldout[model]
-    truth = read(data_file("atlas9.npz", "ATLAS9 grids, kurucz.harvard.edu/grids"))
+    truth = read(find("atlas9.npz"))
     result = compare_families(emulator, truth, heldout_rows(emulator, "atlas9.npz"))
     plot(result, task.out / "gradients.png")
     jumps = continuity(task.emulator)
@@ -429,14 +429,14 @@ def _fits(task: Task) -> Section:
 
 def _closure(task: Task) -> Section:
     from ..grids import read
+    from ..sources import find
     from .closure import closure
     from .scores import heldout_rows
-    from .spectrum import data_file
 
     model = task.heldout_nodes()[0]
     emulator = task.heldout[model]
-    truth = read(data_file("atlas9.npz", "ATLAS9 grids, kurucz.harvard.edu/grids"))
-    tables = data_file("rosseland_odfnew/kapp00.ros", "Rosseland opacities, callendeprieto/mkk-atlas9").parent
+    truth = read(find("atlas9.npz"))
+    tables = find("rosseland_odfnew/kapp00.ros").parent
     result = closure(emulator, truth.select(heldout_rows(emulator, "atlas9.npz")), tables)
     rows = tuple((k, f"{v['models']:.0f}", f"{v['median']:.3f}", f"{v['p95']:.2f}") for k, v in result.items())
     return Section(

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from .. import __version__
 from ..emulator import Emulator, write_atomically
 from ..grids import read
+from ..sources import find
 from ..spectra import quiet_pysme
 from . import solar_tables as tables
 from .lines import bootstrap, choose_lines, equivalent_width, verdict
@@ -26,7 +27,6 @@ from .spectrum import (
     Fit,
     Layers,
     broaden,
-    data_file,
     fit_to_atlas,
     fitted,
     layers_of,
@@ -109,7 +109,7 @@ def sources(atlas: Path | None = None, lines: Path | None = None) -> tuple[Atlas
     """
     names = list(_PUBLISHED)
     given = {names[0]: atlas, names[1]: lines}
-    paths = [given.get(name) or data_file(name, where) for name, where in _PUBLISHED.items()]
+    paths = [given.get(name) or find(name) for name in _PUBLISHED]
     observed = read_nso_atlas() if str(atlas) == "nso" else read_atlas(paths[0])
     with quiet_pysme():
         listed = read_lines(paths[1])
@@ -202,7 +202,7 @@ def _synthesis(code: str, lines_path: Path | None) -> Any:
         from .korg_spectrum import synthesiser
 
         name = list(_PUBLISHED)[1]
-        return synthesiser(lines_path or data_file(name, _PUBLISHED[name]))
+        return synthesiser(lines_path or find(name))
     raise ValueError(f"code = {code!r}; allowed: 'pysme', 'korg'")
 
 

@@ -27,8 +27,9 @@ from tqdm import tqdm
 from .. import __version__
 from ..emulator import Emulator, replacing, write_atomically
 from ..grids import Structures, read, write_pysme_grid
+from ..sources import find
 from .scores import heldout_rows
-from .spectrum import Layers, broaden, data_file, layers_of, read_lines, synthesise_windows
+from .spectrum import Layers, broaden, layers_of, read_lines, synthesise_windows
 
 __all__ = ["WINDOWS", "format_failures", "format_rows", "run", "summarise"]
 
@@ -89,8 +90,8 @@ def run(
     DataMissingError : before any synthesis
     """
     emulators = {model: Emulator.load(model) for model in models}
-    files = {n: data_file(n, "computed model atmospheres, kurucz.harvard.edu") for n in ("atlas9.npz", "atlas12.npz")}
-    lines = data_file("solar/vald_solar_3000_9993.lin", "a VALD3 'extract stellar' of the Sun, short format")
+    files = {n: find(n) for n in ("atlas9.npz", "atlas12.npz")}
+    lines = find("solar/vald_solar_3000_9993.lin")
     data = {name: read(path) for name, path in files.items()}
     regular = _regular(data["atlas9.npz"])
     rows = {(m, n): _rows(e, n, data[n], regular) for m, e in emulators.items() for n in files}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +21,10 @@ from ..composition import ALPHA_ELEMENTS, mean_atomic_mass
 from ..emulator import write_atomically
 from ..grids import COLUMNS, Structures
 from ..physics import BOLTZMANN
+from ..sources import DataMissingError
 from ..structure import ModelAtmosphere
 
-__all__ = ["Atlas", "DataMissingError", "Fit", "Layers", "data_file", "fit_to_atlas", "fitted", "layers_of",
+__all__ = ["Atlas", "Fit", "Layers", "fit_to_atlas", "fitted", "layers_of",
            "read_atlas", "read_lines", "read_nso_atlas", "synthesise", "synthesise_windows"]  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -39,25 +39,6 @@ _MARGIN = 8.0
 _FEWEST = 20
 
 _C = constants.c / 1e3  # km/s
-
-
-class DataMissingError(FileNotFoundError):
-    """A file that a validation needs is not there; says where it is published and how to name it."""
-
-
-def data_file(name: str, published: str) -> Path:
-    """A file below `SME_PINN_ATMO_DATA`.
-
-    Raises
-    ------
-    DataMissingError : the variable is not set, or there is no such file
-    """
-    folder = os.environ.get("SME_PINN_ATMO_DATA")
-    if folder is None:
-        raise DataMissingError(f"set SME_PINN_ATMO_DATA to the folder that holds {name} ({published})")
-    if not (Path(folder) / name).is_file():
-        raise DataMissingError(f"{Path(folder) / name} is missing; it is published as: {published}")
-    return Path(folder) / name
 
 
 @dataclass(frozen=True)
