@@ -42,8 +42,8 @@ def read_marcs(path: str | Path) -> Structures:
 
     `extra` has `geometry` ("p" or "s"), `radius` [cm] where tau_Ross = 1 (1 if plane-parallel), `mass` [Msun] (0 if
     plane-parallel), `composition_class`, `c_fe`, `n_fe`, `o_fe` [dex] (NaN where the first line does not say) and
-    `title`. `more` has `log_tau_5000`, `depth_cm` [cm] below tau_Ross = 1, `p_turb`, `p_rad` [dyn cm-2] and `density` [g cm-3].
-    m_h and alpha_m are on the MARCS solar scale (Grevesse et al. 2007).
+    `title`. `more` has `log_tau_5000`, `depth_cm` [cm] below tau_Ross = 1, `p_turb`, `p_rad` [dyn cm-2] and `density`
+    [g cm-3]. m_h and alpha_m are on the MARCS solar scale (Grevesse et al. 2007).
 
     Raises
     ------

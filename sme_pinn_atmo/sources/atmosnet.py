@@ -28,7 +28,7 @@ def make(originals: Path, out: Path) -> None:
     for kind, first in (("cool", 1), ("hot", 2)):
         networks = {c: load_arrays(originals / f"atmosnet_c3k_col{c}_300neurons_{kind}.npz") for c in range(first, 7)}
         x = networks[2]["training_labels"].astype(float)
-        p = np.full((len(x), len(_LOG_TAU), len(COLUMNS)), np.nan, dtype=np.float32)
+        p = np.full((len(x), len(_LOG_TAU), len(COLUMNS)), np.nan)
         for column, network in networks.items():
             p[..., column - 1] = predict(network, x)
         labels.append(x)
@@ -36,7 +36,7 @@ def make(originals: Path, out: Path) -> None:
         subset.append(np.full(len(x), kind))
     x, p = np.concatenate(labels), np.concatenate(profiles)
     models = Structures(
-        {k: x[:, j] for k, j in _LABELS.items()}, p, np.tile(_LOG_TAU, (len(x), 1)), np.full(len(x), len(_LOG_TAU)),
+        {k: x[:, j] for k, j in _LABELS.items()}, p.astype("f4"), np.tile(_LOG_TAU, (len(x), 1)), np.full(len(x), len(_LOG_TAU)),
         {"subset": np.concatenate(subset)}, "AtmosNet",
     )  # fmt: skip
     write_npz(out / "c3k_atmosnet.npz", models)
