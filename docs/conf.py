@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util.math import get_node_equation_number
 
 import sme_pinn_atmo
+from sme_pinn_atmo.explorer import write_site
 
 project = "sme_pinn_atmo"
 author = copyright = "the sme_pinn_atmo developers"
@@ -69,6 +71,13 @@ def raise_skip() -> None:
     raise nodes.SkipNode
 
 
+def write_explorer(app: Any, error: Exception | None) -> None:
+    """The page that computes atmospheres in the browser, with the models and its plot library."""
+    if error is None and app.builder.format == "html":
+        write_site(Path(app.outdir) / "explorer", documentation=True)
+
+
 def setup(app: Any) -> None:
+    app.connect("build-finished", write_explorer)
     app.connect("autodoc-process-docstring", prepare, priority=400)  # before napoleon
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))

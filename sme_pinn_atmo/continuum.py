@@ -10,7 +10,7 @@ from scipy.interpolate import CubicSpline
 from .composition import SOLAR_SCALES, mean_atomic_mass
 from .structure import ModelAtmosphere
 
-__all__ = ["opacity_5000", "tau_5000"]
+__all__ = ["opacity_5000", "tables", "tau_5000"]
 
 Array = NDArray[np.float64]
 
@@ -87,3 +87,9 @@ def tau_5000(atmosphere: ModelAtmosphere) -> Array:
     top = kappa[0] * atmosphere.rhox[0]
     return np.asarray(top + CubicSpline(np.log(atmosphere.rhox), kappa * atmosphere.rhox).antiderivative()(
         np.log(atmosphere.rhox)))  # fmt: skip
+
+
+def tables() -> dict[str, object]:
+    """Constants and coefficients of `opacity_5000`, for the page that computes the same in JavaScript."""
+    return {"wave": _WAVE, "hnu_k": _HNU_K, "nu": _NU, "rydberg_k": _RYDBERG_K, "bound_free": _BOUND_FREE,
+            "free_free": _FREE_FREE.tolist()}  # fmt: skip

@@ -25,7 +25,7 @@ def main(traceback: bool) -> None:
 
 
 for command in (
-    atmospheres.predict, atmospheres.export_grid, atmospheres.models, atmospheres.export_julia,
+    atmospheres.predict, atmospheres.explore, atmospheres.export_grid, atmospheres.models, atmospheres.export_julia,
     stars.demo, stars.synthesize, stars.fit,
     training.train, training.evaluate,
     validate, data,

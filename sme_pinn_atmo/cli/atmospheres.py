@@ -1,4 +1,4 @@
-"""Atmospheres and models: `predict`, `export-grid`, `export-julia`, `models`."""
+"""Atmospheres and models: `predict`, `explore`, `export-grid`, `export-julia`, `models`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from .base import Command, say, write_table
 @click.option("--m-h", type=float, help="[M/H] in dex.")
 @click.option("--alpha-m", type=float, help="[alpha/M] in dex.")
 @click.option("--vturb", type=float, help="Microturbulence [km/s].")
-@click.option("--format", "kind", help="ecsv, fits, h5, kurucz, marcs, moog, turbospectrum; by the suffix if left out.")
+@click.option("--format", "kind",
+              help="ecsv, fits, h5, json, kurucz, marcs, moog, turbospectrum; by the suffix if left out.")  # fmt: skip
 @click.option("--column", "columns", metavar="LABEL=NAME", multiple=True, help="Column of LABELS for a label.")
 @click.option("--field", "fields", multiple=True, help="Profile to write (of a catalogue); all if left out.")
 @click.option("--std", is_flag=True, help="Also write standard deviations (of a catalogue).")
@@ -32,7 +33,7 @@ def predict(
     """Write the atmosphere of one star, or those of a catalogue.
 
     One star: its labels as options (those left out have the model's defaults), OUT by its suffix .ecsv, .fits, .h5,
-    .dat (Kurucz deck), .mod (MARCS), .moog or .turbospectrum. A catalogue: LABELS is a .fits, .csv, .ecsv or
+    .json, .dat (Kurucz deck), .mod (MARCS), .moog or .turbospectrum. A catalogue: LABELS is a .fits, .csv, .ecsv or
     .parquet table with a column for each label, OUT an HDF5 file (.h5); interrupted, the same command goes on.
 
     \b
@@ -79,8 +80,8 @@ def _write_star(emulator: Any, labels: dict[str, Any], out: Path, kind: str | No
     """Predict one star and write it; returns the atmosphere."""
     from ..grids import MARCS_LOG_TAU, write_kurucz, write_marcs, write_moog, write_turbospectrum
 
-    suffixes = {".ecsv": "ecsv", ".fits": "fits", ".h5": "h5", ".hdf5": "h5", ".dat": "kurucz", ".mod": "marcs",
-                ".moog": "moog", ".turbospectrum": "turbospectrum"}  # fmt: skip
+    suffixes = {".ecsv": "ecsv", ".fits": "fits", ".h5": "h5", ".hdf5": "h5", ".json": "json", ".dat": "kurucz",
+                ".mod": "marcs", ".moog": "moog", ".turbospectrum": "turbospectrum"}  # fmt: skip
     kind = kind or suffixes.get(out.suffix, "")
     if kind not in suffixes.values():
         raise click.BadParameter(
@@ -96,6 +97,43 @@ def _write_star(emulator: Any, labels: dict[str, Any], out: Path, kind: str | No
         return atmosphere
     write_table(out, atmosphere.to_table(), kind)
     return atmosphere
+
+
+@click.command(cls=Command)
+@click.option("--model", "names", multiple=True, help="Model to offer, again for another; the packaged if left out.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on this machine; a free one if left out.")
+@click.option("--browser/--no-browser", default=True, help="Open the page in a browser, or print its address alone.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write the page to this folder instead.")
+def explore(names: tuple[str, ...], port: int, browser: bool, out: Path | None) -> None:
+    """Open the page that computes atmospheres in a browser: profiles, error bars, derivatives, files to take home.
+
+    Needs no network: the page is served from this machine, to this machine alone, until Ctrl-C. With --out it is
+    written to a folder that any web server can hand out.
+
+    \b
+    Example: sme-pinn-atmo explore
+    Example: sme-pinn-atmo explore --out site
+    """
+    import tempfile
+    import webbrowser
+
+    from ..explorer import serve, write_site
+
+    chosen = list(names) or None
+    if out is not None:
+        say(f"{write_site(out, chosen)}: the page, for any web server")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        server = serve(write_site(folder, chosen), port)
+        address = f"http://127.0.0.1:{server.server_port}/"
+        say(f"{address} until Ctrl-C")
+        if browser:
+            webbrowser.open(address)
+        with server:
+            try:
+                server.serve_forever()
+            except KeyboardInterrupt:
+                say("closed")
 
 
 @click.command(cls=Command, name="export-grid")

@@ -61,9 +61,13 @@ def part_of(text: str) -> tuple[int, int]:
 
 
 def write_table(path: Path, table: Any, kind: str) -> None:
-    """Write an astropy table as "ecsv", "csv", "fits" or "h5"; made in memory, so that no half of it is ever there."""
+    """Write an astropy table as "ecsv", "csv", "fits", "h5" or "json"; made in memory, so that no half of it is ever
+    there. JSON has the table's `meta`, and `units` and `columns` by name."""
     import io
+    import json
     import warnings
+
+    import numpy as np
 
     from ..emulator import write_atomically
 
@@ -73,6 +77,11 @@ def write_table(path: Path, table: Any, kind: str) -> None:
             text = io.StringIO()
             table.write(text, format=f"ascii.{kind}")
             write_atomically(path, text.getvalue().encode())
+            return
+        if kind == "json":
+            content = {"meta": dict(table.meta), "units": {c: str(table[c].unit or "") for c in table.colnames},
+                       "columns": {c: np.asarray(table[c]).tolist() for c in table.colnames}}  # fmt: skip
+            write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
             return
         data = io.BytesIO()
         if kind == "fits":
