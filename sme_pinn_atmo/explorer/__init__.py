@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from . import plot_library
 
 __all__ = ["serve", "site", "write_site"]
 
 _PAGE = Path(__file__).parent / "page"
+_TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".json": "application/json", ".css": "text/css",
+          ".html": "text/html; charset=utf-8"}  # fmt: skip
 
 
 def site(names: list[str], documentation: bool = False) -> dict[str, Any]:
@@ -79,10 +81,8 @@ def write_site(folder: str | Path, names: list[str] | None = None, *, documentat
 class _Handler(SimpleHTTPRequestHandler):
     """Files of a folder, with the types that browsers insist on whatever this machine's registry says."""
 
-    extensions_map: ClassVar = {
-        **SimpleHTTPRequestHandler.extensions_map, ".js": "text/javascript", ".json": "application/json",
-        ".css": "text/css", ".html": "text/html; charset=utf-8", "": "application/octet-stream",
-    }  # fmt: skip
+    def guess_type(self, path: Any) -> str:
+        return _TYPES.get(Path(path).suffix) or super().guess_type(path)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: requests are of no interest here."""
