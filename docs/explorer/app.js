@@ -3,7 +3,7 @@
 import { Kiel, ProfilePlot } from "./charts.js";
 import { FORMATS } from "./files.js";
 import { general } from "./format.js";
-import { Model, depth } from "./model.js";
+import { Model } from "./model.js";
 import { CHOICES, read, write } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
@@ -25,6 +25,9 @@ const LABELS = {
 };
 const label = (name) => LABELS[name] ?? { text: name, step: 0.05, per: 0.1 };
 
+/** Plane-parallel or spherical layers, of a model that knows both. */
+const GEOMETRIES = [["", "as MARCS has them"], ["plane", "plane-parallel"], ["sphere", "spherical"]];
+
 /** Panels: a profile, its title and symbol, and whether its logarithm is drawn. */
 const PANELS = [
   ["temperature", "Temperature", "T", false],
@@ -36,7 +39,7 @@ const PANELS = [
 ].map(([name, title, symbol, log]) => ({ name, title, symbol, log }));
 
 const SUPERSCRIPT = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
-const unitText = (unit) => unit.replace(/-?\d+/g, (n) => [...n].map((c) => SUPERSCRIPT[c]).join("")).replaceAll(" / ", "/");
+const unitText = (unit) => unit.replace("solMass", "M☉").replace(/-?\d+/g, (n) => [...n].map((c) => SUPERSCRIPT[c]).join("")).replaceAll(" / ", "/");
 const number = (v, digits = 4) => general(v, digits).replace("e+", "e").replaceAll("-", "−");
 
 const page = { site: null, presets: [], models: {}, state: null, plots: [], kiel: null, shown: {} };
@@ -63,7 +66,8 @@ async function start() {
   const { models, documentation } = page.site;
   $("docs").hidden = !documentation;
   const sun = { ...page.presets[0].labels };
-  const usual = { a: { model: models[0], labels: sun }, b: { model: models[1] ?? models[0], labels: { ...sun } },
+  const usual = { a: { model: models[0], labels: sun, geometry: null },
+    b: { model: models[1] ?? models[0], labels: { ...sun }, geometry: null },
     compare: false, show: CHOICES.show[0], x: CHOICES.x[0], by: "teff" };
   const fromAddress = () => read(location.hash, usual, models, Object.keys(LABELS));
   page.plots = PANELS.map(() => new ProfilePlot($("plots"), page));
@@ -100,7 +104,9 @@ async function change(state) {
   if (page.state !== state) return; // another came while the models were on their way
   for (const which of ["a", "b"]) {
     const model = page.models[state[which].model];
-    if (model instanceof Model) state[which].labels = Object.fromEntries(model.labels.map((n, k) => [n, model.stack(state[which].labels)[k]]));
+    if (!(model instanceof Model)) continue;
+    if (!model.network.hasMass) state[which].geometry = null;
+    state[which].labels = Object.fromEntries(model.labels.map((n, k) => [n, model.stack(state[which].labels)[k]]));
   }
   $("star-b").hidden = !state.compare;
   $("compare").checked = state.compare;
@@ -142,10 +148,12 @@ function buildStar(which) {
   const preset = make("select", {
     onchange: (e) => {
       const chosen = page.presets[e.target.value];
-      if (chosen) amend({ [which]: { model: page.state[which].model, labels: { ...chosen.labels } } });
+      if (chosen) amend({ [which]: { ...page.state[which], labels: { ...chosen.labels } } });
     },
   }, make("option", { value: "", textContent: "choose ..." }),
   ...page.presets.map(({ name, source }, i) => make("option", { value: i, textContent: name, title: source })));
+  const geometry = make("select", { onchange: (e) => amend({ [which]: { ...page.state[which], geometry: e.target.value || null } }) },
+    ...GEOMETRIES.map(([value, textContent]) => make("option", { value, textContent, selected: value === (star.geometry ?? "") })));
   const rows = labels.map((name, k) => {
     const { text, step } = label(name);
     const unit = unitText(domain.unit(name));
@@ -171,7 +179,8 @@ function buildStar(which) {
     return make("div", { className: "label" }, make("label", { htmlFor: id, textContent: `${text} [${unit}]` }), slider, field);
   });
   box.replaceChildren(box.querySelector("legend"),
-    make("div", { className: "row" }, make("label", {}, "Model ", model), make("label", {}, "Preset ", preset)), ...rows);
+    make("div", { className: "row" }, make("label", {}, "Model ", model), make("label", {}, "Preset ", preset),
+      ...(page.models[star.model].network.hasMass ? [make("label", {}, "Layers ", geometry)] : [])), ...rows);
   showLabels(which);
 }
 
@@ -211,11 +220,12 @@ function draw() {
   const stars = (state.compare ? ["a", "b"] : ["a"]).map((star) => {
     const model = page.models[state[star].model];
     const x = model.stack(state[star].labels);
-    return { star, model, labels: state[star].labels, x, complaint: model.domain.complaint(x) };
+    const { geometry } = state[star];
+    return { star, model, labels: state[star].labels, geometry, x, complaint: model.domain.complaint(x) };
   });
   const inside = stars.filter((s) => !s.complaint);
   for (const s of inside) {
-    s.atm = s.model.predict(s.labels);
+    s.atm = s.model.predict(s.labels, s);
     s.std = s.model.std(s.atm);
   }
   const computed = performance.now();
@@ -249,7 +259,7 @@ function drawRest() {
 const depths = {
   tau: { text: "log₁₀ τ Ross", of: (atm) => atm.tau_ross.map(Math.log10), value: (x) => `log τ ${number(x, 3)}` },
   mass: { text: "log₁₀ column mass [g cm⁻²]", of: (atm) => atm.rhox.map(Math.log10), value: (x) => `log m ${number(x, 3)}` },
-  height: { text: "height above τ = 1", reversed: true, of: (atm) => depth(atm).map((z) => -z / 1e5), value: (x) => `${number(x, 4)} km` },
+  height: { text: "height above τ = 1", reversed: true, of: (atm) => atm.height.map((z) => z / 1e5), value: (x) => `${number(x, 4)} km` },
 };
 
 /** Kilometres, or thousands or millions of them: a factor and how it is written. */
@@ -322,7 +332,7 @@ const views = {
     const [low, high] = [b.atm.tau_ross[0], b.atm.tau_ross.at(-1)];
     const at = [...a.atm.tau_ross.keys()].filter((i) => a.atm.tau_ross[i] >= low * (1 - 1e-9) && a.atm.tau_ross[i] <= high * (1 + 1e-9));
     const tau = Float64Array.from(at, (i) => a.atm.tau_ross[i]);
-    const other = b.model.predict(b.labels, { logTau: tau.map(Math.log10) });
+    const other = b.model.predict(b.labels, { logTau: tau.map(Math.log10), geometry: b.geometry });
     return {
       note: "at the same Rosseland depth; band: one standard deviation of A", zero: true,
       panel({ name, symbol }) {
@@ -341,7 +351,7 @@ const views = {
     const { per, text } = label(by);
     const unit = unitText(stars[0].model.domain.unit(by));
     const change = `${per} ${unit} of ${text}`;
-    const jacobians = stars.map((s) => s.model.labels.includes(by) && s.model.jacobian(s.labels));
+    const jacobians = stars.map((s) => s.model.labels.includes(by) && s.model.jacobian(s.labels, s));
     return {
       note: `exact derivative, per cent for ${change}`, zero: true,
       panel({ name, symbol }) {
@@ -356,7 +366,7 @@ const views = {
 function drawKiel(stars) {
   const { domain } = stars[0].model;
   page.kiel.update({
-    strips: domain.strips(),
+    outline: domain.outline(),
     stars: stars.map(({ star, labels }) => ({ star, teff: labels.teff, logg: labels.logg })),
     presets: page.presets.map(({ name, labels }) => ({ name, ...labels })),
   });
@@ -368,8 +378,10 @@ function drawStatus(stars) {
   const box = $("status");
   const outside = stars.filter((s) => s.complaint);
   box.className = outside.length ? "outside" : "";
-  const describe = ({ star, model, labels }) => `Star ${star.toUpperCase()}, ${model.name}: ` +
-    model.labels.map((n) => `${label(n).text} ${number(labels[n], 6)} ${unitText(model.domain.unit(n))}`).join(", ");
+  const describe = ({ star, model, labels, atm }) => `Star ${star.toUpperCase()}, ${model.name}: ` +
+    model.labels.map((n) => `${label(n).text} ${number(labels[n], 6)} ${unitText(model.domain.unit(n))}`).join(", ") +
+    (!model.network.hasMass ? "" : atm.radius ? `, spherical, radius ${number(atm.radius / page.site.constants.solar_radius)} R☉`
+      : ", plane-parallel: the mass does not matter");
   const text = outside.length ? outside.map((s) => `Star ${s.star.toUpperCase()}: ${s.complaint}.`).join(" ") : stars.map(describe).join("; ") + ".";
   if (box.dataset.text === text) return;
   box.dataset.text = text;
@@ -397,11 +409,12 @@ function drawNumbers(stars) {
 }
 
 /** The lines that make the same atmosphere elsewhere. */
-export function lines({ model, labels }, site) {
+export function lines({ model, labels, geometry }, site) {
   const value = (n) => String(labels[n]);
-  const python = model.labels.map((n) => `${n}=${value(n)}`).join(", ");
-  const julia = model.labels.map((n) => `${{ teff: "Teff", m_h: "m_H" }[n] ?? n}=${value(n)}`).join(", ");
-  const options = model.labels.map((n) => `--${n.replaceAll("_", "-")} ${value(n)}`).join(" ");
+  const python = model.labels.map((n) => `${n}=${value(n)}`).join(", ") + (geometry ? `, geometry="${geometry}"` : "");
+  const julia = model.labels.map((n) => `${{ teff: "Teff", m_h: "m_H" }[n] ?? n}=${value(n)}`).join(", ") +
+    (geometry ? `, geometry=:${geometry}` : "");
+  const options = model.labels.map((n) => `--${n.replaceAll("_", "-")} ${value(n)}`).join(" ") + (geometry ? ` --geometry ${geometry}` : "");
   const known = site.julia_models.includes(model.name);
   return {
     Python: `import sme_pinn_atmo as spa\n\nemu = spa.Emulator.load("${model.name}")\natm, std = emu.predict(${python}, return_std=True)`,
@@ -434,9 +447,9 @@ function drawLines(stars) {
 }
 
 function download(kind) {
-  const { model, labels } = chosen(page.stars);
+  const { model, labels, geometry } = chosen(page.stars);
   const { suffix, write: text, logTau = null } = FORMATS[kind];
-  const url = URL.createObjectURL(new Blob([text(model.predict(labels, { logTau }), page.site)], { type: "application/octet-stream" }));
+  const url = URL.createObjectURL(new Blob([text(model.predict(labels, { logTau, geometry }), page.site)], { type: "application/octet-stream" }));
   const name = `${model.name}_t${number(labels.teff, 6)}_g${number(labels.logg)}_m${number(labels.m_h ?? 0)}.${suffix}`.replaceAll("−", "-");
   make("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10000);

@@ -131,7 +131,7 @@ const TEFF_TICKS = [3000, 5000, 7000, 10000, 20000, 30000, 50000];
 export class Kiel {
   /** move(teff, logg) is called where the user points, nudge(dx, dy) for arrow keys. */
   constructor(element, { move, nudge }) {
-    Object.assign(this, { element, move, nudge, strips: [], stars: [], presets: [] });
+    Object.assign(this, { element, move, nudge, outline: null, stars: [], presets: [] });
     new ResizeObserver(() => this.plot?.setSize(this.size())).observe(element);
     const keys = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     element.addEventListener("keydown", (event) => {
@@ -147,13 +147,13 @@ export class Kiel {
     return { width, height: Math.round(width * 0.8) };
   }
 
-  /** strips: [{teff, logg_min, logg_max}] of the domain; stars: [{star, teff, logg}]; presets: [{name, teff, logg}]. */
-  update({ strips, stars, presets }) {
-    const all = strips.flatMap((s) => [...s.teff]);
-    const g = strips.flatMap((s) => [...s.logg_min, ...s.logg_max]);
+  /** outline: {teff, logg_min, logg_max} of the domain; stars: [{star, teff, logg}]; presets: [{name, teff, logg}]. */
+  update({ outline, stars, presets }) {
+    const all = outline.teff;
+    const g = [...outline.logg_min, ...outline.logg_max];
     const range = { x: [Math.min(...all) * 0.95, Math.max(...all) * 1.05], y: [Math.min(...g) - 0.3, Math.max(...g) + 0.3] };
     const kind = JSON.stringify(range);
-    Object.assign(this, { strips, stars, presets });
+    Object.assign(this, { outline, stars, presets });
     const nearest = stars.map((s) => `Star ${s.star.toUpperCase()} at ${Math.round(s.teff)} K, log g ${s.logg.toFixed(2)}`);
     this.element.setAttribute("aria-label", `Kiel diagram. ${nearest.join(". ")}`);
     if (kind === this.kind) {
@@ -200,16 +200,15 @@ export class Kiel {
     ctx.fillStyle = colour("domain");
     ctx.strokeStyle = colour("a");
     ctx.lineWidth = devicePixelRatio;
-    for (const { teff, logg_min: low, logg_max: high } of this.strips) {
-      ctx.beginPath();
-      teff.forEach((t, i) => ctx.lineTo(...at(t, low[i])));
-      [...teff.keys()].reverse().forEach((i) => ctx.lineTo(...at(teff[i], high[i])));
-      ctx.closePath();
-      ctx.fill();
-      ctx.globalAlpha = 0.5;
-      ctx.stroke();
-      ctx.globalAlpha = 1;
-    }
+    const { teff: knots, logg_min: low, logg_max: high } = this.outline;
+    ctx.beginPath();
+    knots.forEach((t, i) => ctx.lineTo(...at(t, low[i])));
+    [...knots.keys()].reverse().forEach((i) => ctx.lineTo(...at(knots[i], high[i])));
+    ctx.closePath();
+    ctx.fill();
+    ctx.globalAlpha = 0.5;
+    ctx.stroke();
+    ctx.globalAlpha = 1;
     ctx.fillStyle = colour("faint");
     for (const { teff, logg } of this.presets) {
       ctx.beginPath();

@@ -57,6 +57,9 @@ export const add = (a, b) => both(a, b, (x, y) => x + y, () => 1, () => 1);
 export const subtract = (a, b) => both(a, b, (x, y) => x - y, () => 1, () => -1);
 export const multiply = (a, b) => both(a, b, (x, y) => x * y, (x, y) => y, (x) => x);
 export const divide = (a, b) => both(a, b, (x, y) => x / y, (x, y) => 1 / y, (x, y) => -x / (y * y));
+export const larger = (a, b) => both(a, b, Math.max, (x, y) => (x >= y ? 1 : 0), (x, y) => (x >= y ? 0 : 1));
+export const clip = (x, low, high) =>
+  each(x, (v) => Math.min(Math.max(v, low), high), (v) => (v < low || v > high ? 0 : 1));
 export const exp = (x) => each(x, Math.exp, (_, y) => y);
 export const log = (x) => each(x, Math.log, (v) => 1 / v);
 export const log1p = (x) => each(x, Math.log1p, (v) => 1 / (1 + v));

@@ -113,7 +113,7 @@ function marcs(atm, site) {
   ].join("\n");
 }
 
-const meta = (atm) => ({ ...atm.labels, solar_scale: atm.solar_scale, source: atm.source });
+const meta = (atm) => ({ ...atm.labels, ...(atm.radius ? { radius: atm.radius } : {}), solar_scale: atm.solar_scale, source: atm.source });
 const text = (value) => (typeof value === "number" ? repr(value) : value);
 
 /** The table that astropy writes of a QTable of the profiles. */

@@ -5,8 +5,9 @@ import { interpolate } from "./physics.js";
 
 export class Domain {
   /** card: `domain` of a model card; units: {label: unit} of the labels that are not in dex. */
-  constructor({ labels, lower, upper, defaults, kiel }, units) {
-    Object.assign(this, { labels, lower, upper, defaults, kiel, units });
+  constructor({ labels, lower, upper, defaults, strips, kiel }, units) {
+    Object.assign(this, { labels, lower, upper, defaults, units });
+    this.strips = strips ?? (kiel ? [{ label: "logg", along: "teff", knots: kiel.teff, low: kiel.logg_min, high: kiel.logg_max }] : []);
     this.teff = labels.indexOf("teff");
     this.logg = labels.indexOf("logg");
   }
@@ -15,30 +16,37 @@ export class Domain {
     return this.units[label] ?? "dex";
   }
 
-  /** Lowest and highest log g that the training models have at this Teff. */
-  loggRange(teff) {
-    if (!this.kiel) return [this.lower[this.logg], this.upper[this.logg]];
-    return [this.kiel.logg_min, this.kiel.logg_max].map((edge) => interpolate(teff, this.kiel.teff, edge));
+  /** A strip's lowest and highest value at labels x, with the columns of its two labels. */
+  range({ label, along, knots, low, high }, x) {
+    const [i, j] = [this.labels.indexOf(label), this.labels.indexOf(along)];
+    return [interpolate(x[j], knots, low), interpolate(x[j], knots, high), i, j];
   }
 
-  /** Outlines in the Kiel diagram: {teff, logg_min, logg_max} at knots, straight between them. */
-  strips() {
+  /** The outline in the Kiel diagram: {teff, logg_min, logg_max} at knots, straight between them. */
+  outline() {
+    const strip = this.strips.find(({ label, along }) => label === "logg" && along === "teff");
+    if (strip) return { teff: strip.knots, logg_min: strip.low, logg_max: strip.high };
     const [low, high] = [this.lower, this.upper];
-    return [this.kiel ?? { teff: [low[this.teff], high[this.teff]], logg_min: [low[this.logg], low[this.logg]],
-      logg_max: [high[this.logg], high[this.logg]] }];
+    return { teff: [low[this.teff], high[this.teff]], logg_min: [low[this.logg], low[this.logg]],
+      logg_max: [high[this.logg], high[this.logg]] };
   }
 
   inside(x) {
     if (!x.every((v, k) => v >= this.lower[k] && v <= this.upper[k])) return false;
-    const [low, high] = this.loggRange(x[this.teff]);
-    return !this.kiel || (x[this.logg] >= low - 1e-9 && x[this.logg] <= high + 1e-9);
+    return this.strips.every((strip) => {
+      const [low, high, i] = this.range(strip, x);
+      return x[i] >= low - 1e-9 && x[i] <= high + 1e-9;
+    });
   }
 
-  /** The labels moved into the domain: into the box first, then log g into the strip. */
+  /** The labels moved into the domain: into the box first, then into each strip. */
   nearest(x) {
-    const y = x.map((v, k) => Math.min(Math.max(v, this.lower[k]), this.upper[k]));
-    const [low, high] = this.loggRange(y[this.teff]);
-    y[this.logg] = Math.min(Math.max(y[this.logg], low), high);
+    const clip = (v, low, high) => Math.min(Math.max(v, low), high);
+    const y = x.map((v, k) => clip(v, this.lower[k], this.upper[k]));
+    for (const strip of this.strips) {
+      const [low, high, i] = this.range(strip, y);
+      y[i] = clip(y[i], low, high);
+    }
     return y;
   }
 
@@ -54,11 +62,14 @@ export class Domain {
       return `${name} = ${general(value)} ${unit} is outside the model's range ${range} ` +
         `by ${general(Math.abs(value - edge))}; nearest allowed value: ${general(edge)}`;
     }
-    const [teff, logg] = [x[this.teff], x[this.logg]];
-    const [low, high] = this.loggRange(teff);
-    const edge = logg < low ? low : high;
-    return `logg = ${general(logg)} dex is outside the range ${general(low, 3)} to ${general(high, 3)} that training ` +
-      `models have at teff = ${general(teff)} K by ${general(Math.abs(logg - edge), 3)}; ` +
-      `nearest allowed value: logg = ${general(edge, 4)}`;
+    for (const strip of this.strips) {
+      const [low, high, i, j] = this.range(strip, x);
+      if (x[i] >= low - 1e-9 && x[i] <= high + 1e-9) continue;
+      const edge = x[i] < low ? low : high;
+      return `${strip.label} = ${general(x[i])} ${this.unit(strip.label)} is outside the range ${general(low, 3)} to ` +
+        `${general(high, 3)} that training models have at ${strip.along} = ${general(x[j])} ${this.unit(strip.along)} ` +
+        `by ${general(Math.abs(x[i] - edge), 3)}; nearest allowed value: ${strip.label} = ${general(edge, 4)}`;
+    }
+    return "";
   }
 }

@@ -1,6 +1,6 @@
 /** Splines in depth as matrices, and the gas pressure where radiation nearly balances gravity: physics.py. */
 
-import { add, concatenate, cumulate, divide, each, multiply, product, slice, subtract } from "./dual.js";
+import { add, concatenate, cumulate, divide, each, multiply, product, slice, subtract, times } from "./dual.js";
 
 /** Share of g dm, and of g m, below which `physicalPressure` bends the gas pressure. */
 export const SMALL = 0.01;
@@ -62,6 +62,23 @@ export function integrationMatrix(nodes) {
   return out;
 }
 
+/** `integrationMatrix` counted from tau = 1, which need not be a node, in place of the first layer. */
+export function fromUnitDepth(lnTau, integral) {
+  const n = lnTau.length;
+  const { data } = interpolationMatrix(lnTau, [0]);
+  const out = matrix(n, n);
+  for (let j = 0; j < n; j++) {
+    let there = 0;
+    for (let k = 0; k < n; k++) there += data[k] * integral.data[k * n + j];
+    for (let i = 0; i < n; i++) out.data[i * n + j] = integral.data[i * n + j] - there;
+  }
+  return out;
+}
+
+/** Height above tau = 1 [cm] from dr = -d tau / (kappa rho); `above` as `fromUnitDepth` gives it. */
+export const height = (tau, opacity, density, above) =>
+  times(above, tau.map((t, i) => -t / (opacity[i] * density[i])));
+
 /** Matrix of the not-a-knot cubic spline through `nodes`, evaluated at `points`. */
 export function interpolationMatrix(nodes, points) {
   const n = nodes.length;
@@ -99,8 +116,9 @@ export const greyTemperature = (tau) => (0.75 * (tau + 2 / 3)) ** 0.25;
 const first = (x) => slice(x, 0, x.v.length - 1);
 const rest = (x) => slice(x, 1, x.v.length);
 
-/** A first value at the top, and the integral of `slope` (per ln tau) added to it downwards. */
-export const integrate = (integral, slope) => add(slice(slope, 0, 1), product(integral, slope));
+/** A first value at the top, `top` times the slope there, and the integral of `slope` (per ln tau) added downwards. */
+export const integrate = (integral, slope, top = 1) =>
+  add(multiply(top, slice(slope, 0, 1)), product(integral, slope));
 
 const positive = (u) => (u < 1 ? 1 / (1 + (1 - u) + (1 - u) ** 2) : u);
 const positiveSlope = (u) => (u < 1 ? (3 - 2 * u) * positive(u) ** 2 : 1);

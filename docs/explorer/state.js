@@ -9,6 +9,7 @@ export function write({ a, b, compare, show, x, by }) {
   for (const [star, behind] of [[a, ""], ...(compare ? [[b, "2"]] : [])]) {
     out.set(`model${behind}`, star.model);
     for (const [name, value] of Object.entries(star.labels)) out.set(name + behind, String(value));
+    if (star.geometry) out.set(`geometry${behind}`, star.geometry);
   }
   if (show !== CHOICES.show[0]) out.set("show", show);
   if (show === "derivative") out.set("by", by);
@@ -22,7 +23,8 @@ export function read(fragment, usual, models, labels) {
   const star = (behind, fallback) => {
     const model = models.includes(given.get(`model${behind}`)) ? given.get(`model${behind}`) : fallback.model;
     const numbers = labels.filter((n) => given.has(n + behind) && Number.isFinite(Number(given.get(n + behind) || NaN)));
-    return { model, labels: { ...fallback.labels, ...Object.fromEntries(numbers.map((n) => [n, Number(given.get(n + behind))])) } };
+    const geometry = ["plane", "sphere"].includes(given.get(`geometry${behind}`)) ? given.get(`geometry${behind}`) : null;
+    return { model, geometry, labels: { ...fallback.labels, ...Object.fromEntries(numbers.map((n) => [n, Number(given.get(n + behind))])) } };
   };
   const choice = (name) => (CHOICES[name].includes(given.get(name)) ? given.get(name) : usual[name]);
   const a = star("", usual.a);

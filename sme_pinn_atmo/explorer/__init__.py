@@ -23,11 +23,11 @@ _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".json": "applica
 def site(names: list[str], documentation: bool = False) -> dict[str, Any]:
     """What the page needs to know from Python: models, constants, mixtures, units, and whether it lies within the
     documentation."""
+    from astropy import constants
     from astropy.units import Unit
     from scipy.constants import Stefan_Boltzmann
 
-    from .. import __version__, composition, continuum, physics
-    from ..labels import LABEL_UNITS
+    from .. import __version__, composition, continuum, labels, physics
     from ..structure import PROFILES
 
     elements = {
@@ -40,8 +40,11 @@ def site(names: list[str], documentation: bool = False) -> dict[str, Any]:
         "models": names,
         "julia_models": sorted(p.stem for p in (Path(__file__).parents[1] / "julia_bridge" / "models").glob("*.pinn")),
         "constants": {"boltzmann": physics.BOLTZMANN, "atomic_mass": physics.ATOMIC_MASS,
-                      "stefan_boltzmann": Stefan_Boltzmann},
-        "label_units": LABEL_UNITS,
+                      "stefan_boltzmann": Stefan_Boltzmann, "solar_gm": getattr(physics, "SOLAR_GM", None),
+                      "sphere_passes": getattr(physics, "SPHERE_PASSES", None),
+                      "sphere_logg": getattr(labels, "SPHERE_LOGG", None),
+                      "solar_radius": float(constants.R_sun.cgs.value)},
+        "label_units": labels.LABEL_UNITS,
         "profiles": {name: {"unit": unit, "ecsv": Unit(unit).to_string()} for name, unit in PROFILES.items()},
         "composition": {"elements": elements, "solar_scales": composition.SOLAR_SCALES},
         "continuum": continuum.tables(),
