@@ -281,10 +281,10 @@ function drawPanels(stars) {
   $("view-note").textContent = view.note;
   PANELS.forEach((panel, k) => {
     const { curves, yLabel, tell } = view.panel(panel);
-    const readout = (x) => (x === null ? "" : `${xLabel.split(" [")[0]} ${number(x, 4)}: ` + curves.map((c) => {
-      const i = closest(c.x, x);
-      return `<span class="${c.star}"><b>${c.star.toUpperCase()}</b> ${tell(c, i)}</span>`;
-    }).join(", "));
+    // Where the pointer is, or at optical depth 1.
+    const readout = (x) => (curves.length === 0 ? "" : `${x === null ? "τ = 1" : `${xLabel.split(" [")[0]} ${number(x, 4)}`}: ` +
+      curves.map((c) => `<span class="${c.star}"><b>${c.star.toUpperCase()}</b> ${
+        tell(c, x === null ? closest(c.tau, 1) : closest(c.x, x))}</span>`).join(", "));
     const about = `${panel.title} against ${xLabel}, ${state.show}. ` + curves.map((c) =>
       `Star ${c.star.toUpperCase()}: ${tell(c, 0)} outermost, ${tell(c, closest(c.tau, 1))} near optical depth 1, ${tell(c, c.x.length - 1)} innermost`).join(". ");
     page.plots[k].update({ title: panel.title, about, xLabel, yLabel, reversed: across.reversed ?? false, curves, readout,
@@ -334,7 +334,9 @@ const views = {
     const tau = Float64Array.from(at, (i) => a.atm.tau_ross[i]);
     const other = b.model.predict(b.labels, { logTau: tau.map(Math.log10), geometry: b.geometry });
     return {
-      note: "at the same Rosseland depth; band: one standard deviation of A", zero: true,
+      note: `at the same Rosseland depth; band: one standard deviation of A${a.atm.solar_scale === b.atm.solar_scale ? ""
+        : `; [M/H] counts from ${a.atm.solar_scale} in A, ${b.atm.solar_scale} in B`}`,
+      zero: true,
       panel({ name, symbol }) {
         const y = Float64Array.from(at, (i, k) => 100 * (other[name][k] / a.atm[name][i] - 1));
         const std = a.std && Float64Array.from(at, (i) => (100 * a.std[name][i]) / a.atm[name][i]);
