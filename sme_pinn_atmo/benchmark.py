@@ -135,7 +135,7 @@ def _parts(emulator: Emulator, labels: dict[str, Any]) -> dict[str, float]:
                 lambda: network._fields(x, h),
             "(of that, exponentials and logarithms alone)": lambda: (np.exp(q[..., :4, :]), np.log(q[..., :4, :])),
             "exponentials of the result": lambda: np.exp(profiles),
-            "the atmosphere as an object": lambda: emulator._atmosphere(x, profiles, None),
+            "the atmosphere as an object": lambda: emulator._atmosphere(x, x, profiles, None),
         }  # fmt: skip
         return {name: measure(step, seconds=0.2, batches=5)["median"] for name, step in steps.items()}
 

@@ -28,6 +28,7 @@ _WEIGHTS = {
 
 #: log10 number relative to hydrogen at 12. asplund2009: Asplund et al. 2009, ARA&A 47, 481, Table 1
 #: (photosphere; He, Ne, Ar indirect). grevesse1998: Grevesse & Sauval 1998, SSRv 85, 161, Table 1.
+#: grevesse2007: Grevesse, Asplund & Sauval 2007, SSRv 130, 105, Table 1, the scale of MARCS.
 #: anders1989: Anders & Grevesse 1989, GeCoA 53, 197, Table 2 (photosphere), as in the Kurucz (1993) models.
 SOLAR_SCALES = {
     "asplund2009": {
@@ -37,6 +38,10 @@ SOLAR_SCALES = {
     "grevesse1998": {
         "H": 12.0, "He": 10.93, "C": 8.52, "N": 7.92, "O": 8.83, "Ne": 8.08, "Na": 6.33, "Mg": 7.58, "Al": 6.47,
         "Si": 7.55, "S": 7.33, "Ar": 6.40, "Ca": 6.36, "Ti": 5.02, "Cr": 5.67, "Mn": 5.39, "Fe": 7.50, "Ni": 6.25,
+    },
+    "grevesse2007": {
+        "H": 12.0, "He": 10.93, "C": 8.39, "N": 7.78, "O": 8.66, "Ne": 7.84, "Na": 6.17, "Mg": 7.53, "Al": 6.37,
+        "Si": 7.51, "S": 7.14, "Ar": 6.18, "Ca": 6.31, "Ti": 4.90, "Cr": 5.64, "Mn": 5.39, "Fe": 7.45, "Ni": 6.23,
     },
     "anders1989": {
         "H": 12.0, "He": 10.99, "C": 8.56, "N": 8.05, "O": 8.93, "Ne": 8.09, "Na": 6.33, "Mg": 7.58, "Al": 6.47,

@@ -16,9 +16,10 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from . import physics
 from .composition import SOLAR_SCALES
-from .labels import Domain, DomainError
-from .runtime import FIELDS, Network
+from .labels import Domain, DomainError, as_planes
+from .runtime import Network
 from .structure import PROFILES, ModelAtmosphere
 from .uncertainty import ERROR_FIELDS, ErrorModel
 
@@ -139,28 +140,30 @@ class Emulator:
     @overload
     def predict(
         self, *, tau_ross: Any = None, on_outside: str = "raise", return_std: Literal[False] = False,
-        device: str | None = None, **labels: Any,
+        geometry: str | None = None, device: str | None = None, **labels: Any,
     ) -> ModelAtmosphere: ...  # fmt: skip
 
     @overload
     def predict(
         self, *, tau_ross: Any = None, on_outside: str = "raise", return_std: Literal[True],
-        device: str | None = None, **labels: Any,
+        geometry: str | None = None, device: str | None = None, **labels: Any,
     ) -> tuple[ModelAtmosphere, dict[str, NDArray[np.float64]]]: ...  # fmt: skip
 
     def predict(
         self, *, tau_ross: Any = None, on_outside: str = "raise", return_std: bool = False,
-        device: str | None = None, **labels: Any,
+        geometry: str | None = None, device: str | None = None, **labels: Any,
     ) -> ModelAtmosphere | tuple[ModelAtmosphere, dict[str, NDArray[np.float64]]]:  # fmt: skip
         """Atmospheres at stellar labels.
 
         Parameters
         ----------
-        teff [K], logg [dex, cgs], m_h [dex], alpha_m [dex], vturb [km/s] : scalars or arrays that broadcast
-            to a common shape (...,). Labels with a default (see `domain.defaults`) may be left out.
+        teff [K], logg [dex, cgs], m_h [dex], alpha_m [dex], vturb [km/s], mass [Msun] : those that the model has
+            (`domain.labels`), scalars or arrays that broadcast to a common shape (...,). Labels with a default (see
+            `domain.defaults`) may be left out.
         tau_ross : (n_depth,) increasing Rosseland depths inside the model's range; None for its own grid
         on_outside : "raise", "clip" (to the nearest allowed labels) or "nan"
         return_std : also return a standard deviation of every profile, see `ErrorModel`
+        geometry : "plane" or "sphere" of a model that has a mass; None: a sphere up to log g 3, as MARCS has it
         device : a torch device ("cuda", "cpu") that computes the profiles, in double precision; None for NumPy, which
             is faster for few stars. Needs torch.
 
@@ -175,52 +178,66 @@ class Emulator:
         DomainError : labels outside `domain`, or not finite; or weights that are damaged and overflow
         TypeError : labels that are missing, unknown or not numbers
         ValueError : shapes that do not broadcast, depths that do not increase or leave the model's range,
-            `return_std` of a model without an error model
+            `return_std` of a model without an error model, a sphere of a model without a mass
         """
         if return_std and self.errors is None:
             raise ValueError(f"{self.name} was stored without an error model: return_std needs one")
-        x = self.domain.resolve(labels, on_outside)
+        given = self.domain.resolve(labels, on_outside)
+        x = as_planes(given, self.domain.labels, geometry)
         tau = self._depths(tau_ross)
         with np.errstate(invalid="ignore", over="ignore"):
-            profiles = self.network.profiles(x, tau) if device is None else np.exp(self._on_device(x, tau, device))
+            # Heights are integrals from tau = 1: over the model's own grid, whatever depths are asked for.
+            own = None if self.network.has_mass else tau
+            profiles = self.network.profiles(x, own) if device is None else np.exp(self._on_device(x, own, device))
         if on_outside != "nan":
             self._check_finite(x, profiles)
-        atmosphere = self._atmosphere(x, profiles, tau)
+        atmosphere = self._atmosphere(x, given, profiles, tau)
         return (atmosphere, self._std(x, atmosphere, tau)) if return_std else atmosphere
 
     def jacobian(
         self, *, fields: Sequence[str] = ("temperature", "gas_pressure", "electron_density", "opacity"),
-        tau_ross: Any = None, on_outside: str = "raise", **labels: Any,
+        tau_ross: Any = None, on_outside: str = "raise", geometry: str | None = None, **labels: Any,
     ) -> Jacobian:  # fmt: skip
         """Exact derivatives of profiles with respect to the labels, in the order of `domain.labels`.
 
         Takes what `predict` takes, and `fields`, names out of `structure.PROFILES`. Each value is
-        (..., n_depth, n_label), in the units of the field per unit of the label.
+        (..., n_depth, n_label), in the units of the field per unit of the label; derivatives per mass are 0 in a plane.
         """
-        known = (*FIELDS, "density", "tau_ross")
-        unknown = [f for f in fields if f not in known]
-        if unknown:
-            raise ValueError(f"no field {unknown[0]!r}; there are {', '.join(known)}")
-        x = self.domain.resolve(labels, on_outside)
-        value, derivative = self.network.log_jacobian(x, self._depths(tau_ross))
+        if unknown := [f for f in fields if f not in PROFILES]:
+            raise ValueError(f"no field {unknown[0]!r}; there are {', '.join(PROFILES)}")
+        x = as_planes(self.domain.resolve(labels, on_outside), self.domain.labels, geometry)
+        tau = self._depths(tau_ross)
+        value, derivative = self.network.log_jacobian(x)
+        matrix = None if tau is None else self.network.depth_matrix(tau)
+        logarithms = {n: (value[..., j, :], derivative[..., j, :, :]) for j, n in enumerate(self.network.fields)}
+        if "density" not in logarithms:
+            mass, d_mass = self._atomic_mass(x)
+            ln_n, d_ln_n = logarithms["atom_density"]
+            logarithms["density"] = (
+                ln_n + np.log(mass)[..., None], d_ln_n + (d_mass / mass[..., None])[..., None, :]
+            )  # fmt: skip
         out = Jacobian()
         for name in fields:
             if name == "tau_ross":
-                out[name] = np.zeros_like(derivative[..., 0, :, :])
+                row = np.zeros_like(derivative[..., 0, :, :])
+            elif name == "height":
+                (ln_kappa, d_ln_kappa), (ln_rho, d_ln_rho) = logarithms["opacity"], logarithms["density"]
+                step = self.tau_ross * np.exp(-ln_kappa - ln_rho)
+                row = self.network.above @ (step[..., None] * (d_ln_kappa + d_ln_rho))
+            else:
+                ln_f, d_ln_f = logarithms[name]
+                if matrix is not None:
+                    ln_f, d_ln_f = ln_f @ matrix.T, matrix @ d_ln_f
+                out[name] = np.exp(ln_f)[..., None] * d_ln_f
                 continue
-            j = FIELDS.index("atom_density" if name == "density" else name)
-            out[name] = np.exp(value[..., j, :, None]) * derivative[..., j, :, :]
-            if name == "density":
-                mass, d_mass = self._atomic_mass(x)
-                n = np.exp(value[..., j, :, None])
-                out[name] = mass[..., None, None] * out[name] + n * d_mass[..., None, :]
+            out[name] = row if matrix is None else matrix @ row
         return out
 
     def torch_module(self) -> Any:
         """The same function as a differentiable `torch.nn.Module` in double precision (needs torch).
 
-        Its input is (..., n_label) in the order of `domain.labels`, its output the natural logarithms of
-        `runtime.FIELDS`, (..., 7, n_depth).
+        Its input is (..., n_label) in the order of `domain.labels`, an infinite mass standing for plane-parallel
+        layers, its output the natural logarithms of `network.fields`, (..., 7 or 8, n_depth).
         """
         from .network import HydrostaticNetwork
 
@@ -256,6 +273,8 @@ class Emulator:
         std["atom_density"] = number * atmosphere.atom_density
         std["density"] = number * atmosphere.density
         std["tau_ross"] = np.zeros_like(atmosphere.tau_ross)
+        # A height is an integral of 1 / rho, whose errors go together from layer to layer.
+        std["height"] = number * np.abs(atmosphere.height)
         return {name: std[name] for name in PROFILES}
 
     def _check_finite(self, x: NDArray[np.float64], profiles: NDArray[np.float64]) -> None:
@@ -284,13 +303,30 @@ class Emulator:
         return tau
 
     def _atmosphere(
-        self, x: NDArray[np.float64], profiles: NDArray[np.float64], tau: NDArray[np.float64] | None
-    ) -> ModelAtmosphere:
-        t, kappa, a, n_e, m, p, _ = (profiles[..., j, :] for j in range(len(FIELDS)))
+        self, x: NDArray[np.float64], labels: NDArray[np.float64], profiles: NDArray[np.float64],
+        tau: NDArray[np.float64] | None,
+    ) -> ModelAtmosphere:  # fmt: skip
+        """Of profiles of `network.fields` at the depths tau, or of a model with a mass on its own grid."""
+        radius: Any = np.inf
+        derived = {}
+        if self.network.has_mass:
+            get = {n: x[..., j] for j, n in enumerate(self.domain.labels)}
+            curvature = physics.curvature(10.0 ** get["logg"], get["mass"])
+            with np.errstate(divide="ignore"):
+                radius = 1.0 / curvature
+            kappa, rho = (profiles[..., self.network.fields.index(n), :] for n in ("opacity", "density"))
+            height = physics.height(self.tau_ross, kappa, rho, self.network.above)
+            if tau is not None:
+                matrix = self.network.depth_matrix(tau)
+                profiles, height = np.exp(np.log(profiles) @ matrix.T), height @ matrix.T
+            derived = {"density": profiles[..., -1, :], "height": height}
+        t, kappa, a, n_e, m, p = (profiles[..., j, :] for j in range(6))
         depth = self.tau_ross if tau is None else tau
         depth = depth if t.ndim == 1 else np.broadcast_to(depth, t.shape)
-        labels = {name: x[..., j] for j, name in enumerate(self.domain.labels)}
-        return ModelAtmosphere(labels, depth, m, t, p, n_e, kappa, a, self.card["solar_scale"], self.name)
+        values = {name: labels[..., j] for j, name in enumerate(self.domain.labels)}
+        return ModelAtmosphere(
+            values, depth, m, t, p, n_e, kappa, a, self.card["solar_scale"], self.name, radius, derived
+        )
 
     def _atomic_mass(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean atomic mass (...,) and its derivatives (..., n_label), by central differences of a smooth sum."""
@@ -376,10 +412,15 @@ def _wrong_in_card(card: Mapping[str, Any]) -> str:
     defaults = domain.get("defaults")
     if not isinstance(defaults, dict) or {*defaults} - {*card["labels"]} or not rows([*defaults.values()]):
         return f"defaults = {defaults!r}"
-    if (kiel := domain.get("kiel")) is not None:
-        teff, low, high = (kiel.get(k, ()) if isinstance(kiel, dict) else () for k in ("teff", "logg_min", "logg_max"))
-        if not (rows(teff, low, high) and teff and np.all(np.diff(teff) > 0) and np.less_equal(low, high).all()):
-            return f"kiel = {str(kiel)[:60]}"
+    strips = domain.get("strips")
+    for strip in strips if isinstance(strips, list) else [None]:
+        get: dict[str, Any] = strip if isinstance(strip, dict) else {}
+        knots, low, high = (get.get(k, ()) for k in ("knots", "low", "high"))
+        if not (
+            rows(knots, low, high) and knots and np.all(np.diff(knots) > 0) and np.less_equal(low, high).all()
+            and all(get.get(k) in card["labels"] for k in ("label", "along"))
+        ):  # fmt: skip
+            return f"strips = {str(strips)[:60]}"
     return ""
 
 
@@ -408,7 +449,7 @@ def _read_tensors(path: Path, card: Mapping[str, Any]) -> dict[str, NDArray[np.f
 
 def _wrong_in_tensors(tensors: Mapping[str, NDArray[Any]], n_feature: int, n_label: int) -> str:
     """Which tensor is missing, or does not go with the others or the card; empty where all is well."""
-    size = {"f": n_feature, "q": 4, "l": n_label, "e": len(ERROR_FIELDS)}
+    size = {"f": n_feature, "l": n_label, "e": len(ERROR_FIELDS)}
     axes = _AXES | (_ERROR_AXES if any(name.startswith("error_") for name in tensors) else {})
     for name, letters in axes.items():
         if name not in tensors:
@@ -418,6 +459,8 @@ def _wrong_in_tensors(tensors: Mapping[str, NDArray[Any]], n_feature: int, n_lab
             return f"the tensor {name!r} has the shape {shape}, which disagrees with the card or the other tensors"
         if tensors[name].dtype.kind != "f" or not np.isfinite(tensors[name]).all():
             return f"the tensor {name!r} holds values that are not finite numbers"
+    if size["q"] not in (4, 6):
+        return f"{size['q']} fields where there are 4, or 6 of a model with a mass"
     if size["c"] != size["q"] * size["p"]:
         return f"{size['c']} coefficients for {size['q']} fields of {size['p']} components"
     for name in ("ln_tau", "error_ln_tau"):

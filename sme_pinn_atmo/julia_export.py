@@ -9,6 +9,7 @@ import numpy as np
 
 from .composition import ALPHA_ELEMENTS, ATOMIC_NUMBER, SOLAR_SCALES, atomic_weight
 from .emulator import Emulator, write_atomically
+from .labels import Domain
 from .physics import ATOMIC_MASS, BOLTZMANN
 from .runtime import FIELDS
 
@@ -39,9 +40,7 @@ def export_julia(emulator: Emulator, path: str | Path) -> None:
         "lower " + " ".join(map(repr, domain.lower)),
         "upper " + " ".join(map(repr, domain.upper)),
         "defaults " + " ".join(repr(float(domain.defaults.get(n, float("nan")))) for n in domain.labels),
-        "kiel_teff " + " ".join(map(repr, domain.kiel_teff)),
-        "kiel_logg_min " + " ".join(map(repr, domain.kiel_logg_min)),
-        "kiel_logg_max " + " ".join(map(repr, domain.kiel_logg_max)),
+        *(f"kiel_{key} " + " ".join(map(repr, values)) for key, values in _kiel(domain).items()),
         *(
             f"element {el} {ATOMIC_NUMBER[el]} {eps!r} {atomic_weight(el)!r} {int(el in ALPHA_ELEMENTS)}"
             for el, eps in SOLAR_SCALES[card["solar_scale"]].items()
@@ -53,6 +52,12 @@ def export_julia(emulator: Emulator, path: str | Path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, data)
+
+
+def _kiel(domain: Domain) -> dict[str, tuple[float, ...]]:
+    strip = next((s for s in domain.strips if (s.label, s.along) == ("logg", "teff")), None)
+    knots, low, high = ((), (), ()) if strip is None else (strip.knots, strip.low, strip.high)
+    return {"teff": knots, "logg_min": low, "logg_max": high}
 
 
 def write_golden(emulator: Emulator, path: str | Path, *, n: int = 24, n_tau: int = 37, seed: int = 0) -> None:

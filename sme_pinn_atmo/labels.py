@@ -10,36 +10,81 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LABEL_UNITS", "Domain", "DomainError"]
+__all__ = ["LABEL_UNITS", "SPHERE_LOGG", "Domain", "DomainError", "Strip", "as_planes"]
 
 #: Labels with a unit of their own; every other label is in dex.
-LABEL_UNITS = {"teff": "K", "vturb": "km / s"}
+LABEL_UNITS = {"teff": "K", "vturb": "km / s", "mass": "solMass"}
 
 
 class DomainError(ValueError):
     """A label lies outside the domain of the model (or is not finite)."""
 
 
+#: Log g up to which a star with a mass is a sphere unless a plane is asked for, as MARCS computes it (Gustafsson et al.
+#: 2008, A&A 486, 951, Sect. 5).
+SPHERE_LOGG = 3.0
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Where training models lie in the plane of two labels: lowest and highest `label` at knots in `along`, linear
+    between knots."""
+
+    label: str
+    along: str
+    knots: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def range(self, along: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lowest and highest value at values of the other label."""
+        knots, low, high = self._arrays
+        return np.interp(along, knots, low), np.interp(along, knots, high)
+
+    @cached_property
+    def _arrays(self) -> tuple[NDArray[np.float64], ...]:
+        """As arrays: to make them of the tuples takes longer than to compare."""
+        return tuple(np.array(r, dtype=float) for r in (self.knots, self.low, self.high))
+
+    @classmethod
+    def from_training(cls, label: str, along: str, x: NDArray[np.float64], y: NDArray[np.float64]) -> Strip:
+        """Of training models with values x of `along` and y of `label`, (n,).
+
+        It is read at every x that the models have. Models scattered in x, rather than on a grid of it, are gathered
+        into groups of some tens first. Where the range narrows from one x to the next, the line between the two
+        knots is the boundary.
+        """
+        ends = (x.min(), x.max())
+        if len(np.unique(x)) > len(x) / 3:
+            edges = np.unique(np.quantile(x, np.linspace(0, 1, max(len(x) // 30, 1) + 1)))
+            centres = 0.5 * (edges[1:] + edges[:-1])
+            # The outermost groups speak for the ends of the range.
+            centres[0], centres[-1] = ends
+            x = centres[np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(centres) - 1)]
+        # Single stars off the grid (a Sun, say) do not define a range.
+        knots = [v for v in np.unique(x) if (x == v).sum() > 1 or v in ends]
+        rows = [y[x == v] for v in knots]
+        return cls(label, along, tuple(map(float, knots)), tuple(float(r.min()) for r in rows),
+                   tuple(float(r.max()) for r in rows))  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Domain:
-    """Where a model may be used: a box, and the strip of the Kiel diagram that its training models occupy.
+    """Where a model may be used: a box, and strips of it that its training models occupy.
 
     Attributes
     ----------
     labels : names of the labels, in the order of the network's input
     lower, upper : bounds of each label, (n_label,)
     defaults : values of labels that a caller may leave out
-    kiel_teff, kiel_logg_min, kiel_logg_max : (n_knot,) lowest and highest log g of the training models
-        at knots in Teff [K], linear between knots; empty where the box is all there is
+    strips : narrower bounds of a label that depend on another: of log g on Teff (the Kiel diagram), of alpha_m on m_h
     """
 
     labels: tuple[str, ...]
     lower: tuple[float, ...]
     upper: tuple[float, ...]
     defaults: Mapping[str, float]
-    kiel_teff: tuple[float, ...] = ()
-    kiel_logg_min: tuple[float, ...] = ()
-    kiel_logg_max: tuple[float, ...] = ()
+    strips: tuple[Strip, ...] = ()
 
     # ------------------------------------------------------------------ reading what the user wrote
 
@@ -75,26 +120,28 @@ class Domain:
     def logg_range(self, teff: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Lowest and highest log g that the training models have at this Teff [K]."""
         teff = np.asarray(teff, dtype=float)
+        for strip in self.strips:
+            if (strip.label, strip.along) == ("logg", "teff"):
+                return strip.range(teff)
         j = self.labels.index("logg")
-        if not self.kiel_teff:
-            return np.full(teff.shape, self.lower[j]), np.full(teff.shape, self.upper[j])
-        _, _, knots, low, high = self._arrays
-        return np.interp(teff, knots, low), np.interp(teff, knots, high)
+        return np.full(teff.shape, self.lower[j]), np.full(teff.shape, self.upper[j])
 
     @cached_property
-    def _arrays(self) -> tuple[NDArray[np.float64], ...]:
-        """Bounds and knots as arrays: to make them of the tuples takes longer than to compare."""
-        rows = (self.lower, self.upper, self.kiel_teff, self.kiel_logg_min, self.kiel_logg_max)
-        return tuple(np.array(r, dtype=float) for r in rows)
+    def _box(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return np.array(self.lower, dtype=float), np.array(self.upper, dtype=float)
+
+    @cached_property
+    def _columns(self) -> tuple[tuple[Strip, int, int], ...]:
+        """Each strip with the columns of its two labels."""
+        return tuple((s, self.labels.index(s.label), self.labels.index(s.along)) for s in self.strips)
 
     def inside(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which stacked labels (..., n_label) lie inside; NaN counts as outside."""
-        lower, upper = self._arrays[:2]
+        lower, upper = self._box
         ok = ((x >= lower) & (x <= upper)).all(axis=-1)
-        if self.kiel_teff:
-            low, high = self.logg_range(x[..., self.labels.index("teff")])
-            logg = x[..., self.labels.index("logg")]
-            ok &= (logg >= low - 1e-9) & (logg <= high + 1e-9)
+        for strip, i, j in self._columns:
+            low, high = strip.range(x[..., j])
+            ok &= (x[..., i] >= low - 1e-9) & (x[..., i] <= high + 1e-9)
         return np.asarray(ok)
 
     def contains(self, **labels: Any) -> NDArray[np.bool_]:
@@ -111,12 +158,10 @@ class Domain:
         return x[:n]
 
     def nearest(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The labels moved into the domain: into the box first, then log g into the Kiel strip. NaN stays."""
+        """The labels moved into the domain: into the box first, then into each strip. NaN stays."""
         y = np.clip(x, self.lower, self.upper)
-        if self.kiel_teff:
-            j = self.labels.index("logg")
-            low, high = self.logg_range(y[..., self.labels.index("teff")])
-            y[..., j] = np.clip(y[..., j], low, high)
+        for strip, i, j in self._columns:
+            y[..., i] = np.clip(y[..., i], *strip.range(y[..., j]))
         return y
 
     def check(self, x: NDArray[np.float64]) -> None:
@@ -136,13 +181,16 @@ class Domain:
                     f"{name} = {value:g} {unit} is outside the model's range {low:g} to {high:g} {unit} "
                     f"by {abs(value - edge):g}{where}; nearest allowed value: {edge:g}"
                 )
-        teff, logg = bad[self.labels.index("teff")], bad[self.labels.index("logg")]
-        low_g, high_g = (float(v) for v in self.logg_range(teff))
-        edge = low_g if logg < low_g else high_g
-        raise DomainError(
-            f"logg = {logg:g} dex is outside the range {low_g:.3g} to {high_g:.3g} that training models have at "
-            f"teff = {teff:g} K by {abs(logg - edge):.3g}{where}; nearest allowed value: logg = {edge:.4g}"
-        )
+        for strip, i, j in self._columns:
+            low_s, high_s = (float(v) for v in strip.range(bad[j]))
+            if not low_s - 1e-9 <= bad[i] <= high_s + 1e-9:
+                edge = low_s if bad[i] < low_s else high_s
+                unit, other = (LABEL_UNITS.get(n, "dex") for n in (strip.label, strip.along))
+                raise DomainError(
+                    f"{strip.label} = {bad[i]:g} {unit} is outside the range {low_s:.3g} to {high_s:.3g} that training "
+                    f"models have at {strip.along} = {bad[j]:g} {other} by {abs(bad[i] - edge):.3g}{where}; nearest "
+                    f"allowed value: {strip.label} = {edge:.4g}"
+                )
 
     def resolve(self, values: Mapping[str, Any], on_outside: str = "raise") -> NDArray[np.float64]:
         """Stack and check the labels: what every prediction starts with.
@@ -167,52 +215,58 @@ class Domain:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, for a model card."""
-        kiel = {"teff": self.kiel_teff, "logg_min": self.kiel_logg_min, "logg_max": self.kiel_logg_max}
         return {
             "labels": list(self.labels),
             "lower": list(self.lower),
             "upper": list(self.upper),
             "defaults": dict(self.defaults),
-            "kiel": {k: list(v) for k, v in kiel.items()} if self.kiel_teff else None,
+            "strips": [
+                {"label": s.label, "along": s.along, "knots": [*s.knots], "low": [*s.low], "high": [*s.high]}
+                for s in self.strips
+            ],
         }
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Domain:
         """The inverse of `to_dict`."""
-        kiel = d.get("kiel") or {"teff": (), "logg_min": (), "logg_max": ()}
-        numbers = (d["lower"], d["upper"], kiel["teff"], kiel["logg_min"], kiel["logg_max"])
-        lower, upper, *strip = (tuple(map(float, values)) for values in numbers)
-        return cls(tuple(d["labels"]), lower, upper, {k: float(v) for k, v in d["defaults"].items()}, *strip)
+        lower, upper = (tuple(map(float, d[k])) for k in ("lower", "upper"))
+        strips = (
+            Strip(s["label"], s["along"], *(tuple(map(float, s[k])) for k in ("knots", "low", "high")))
+            for s in d.get("strips", ())
+        )
+        defaults = {k: float(v) for k, v in d["defaults"].items()}
+        return cls(tuple(d["labels"]), lower, upper, defaults, tuple(strips))
 
     @classmethod
     def from_training(cls, x: NDArray[np.float64], labels: Sequence[str], defaults: Mapping[str, float]) -> Domain:
-        """The box of the training labels x (n_model, n_label), and their strip in (teff, logg).
+        """The box of the training labels x (n_model, n_label), and their strip of the Kiel diagram."""
+        columns = {name: x[:, j] for j, name in enumerate(labels)}
+        strips: tuple[Strip, ...] = ()
+        if {"teff", "logg"} <= columns.keys():
+            strips = (Strip.from_training("logg", "teff", columns["teff"], columns["logg"]),)
+        lower, upper = (tuple(map(float, v)) for v in (x.min(axis=0), x.max(axis=0)))
+        return cls(tuple(labels), lower, upper, dict(defaults), strips)
 
-        The strip is read at every Teff that the models have. Where the range narrows from one Teff to the
-        next, the line between the two knots is the boundary. Models scattered in Teff, rather than on a grid of
-        it, are gathered into groups of some tens first.
-        """
-        lower, upper = x.min(axis=0), x.max(axis=0)
-        kiel: tuple[tuple[float, ...], ...] = ((), (), ())
-        if "teff" in labels and "logg" in labels:
-            j = list(labels).index("teff")
-            teff, logg = x[:, j], x[:, list(labels).index("logg")]
-            if len(np.unique(teff)) > len(teff) / 3:
-                edges = np.unique(np.quantile(teff, np.linspace(0, 1, max(len(teff) // 30, 1) + 1)))
-                centres = 0.5 * (edges[1:] + edges[:-1])
-                # The outermost groups speak for the ends of the range.
-                centres[0], centres[-1] = lower[j], upper[j]
-                teff = centres[np.clip(np.searchsorted(edges, teff, side="right") - 1, 0, len(centres) - 1)]
-            # Single stars off the grid (a Sun, say) do not define a range of log g.
-            knots = [t for t in np.unique(teff) if np.ptp(logg[teff == t]) > 0 or t in (lower[j], upper[j])]
-            kiel = (
-                tuple(float(t) for t in knots),
-                tuple(float(logg[teff == t].min()) for t in knots),
-                tuple(float(logg[teff == t].max()) for t in knots),
-            )
-        return cls(
-            tuple(labels), tuple(map(float, lower)), tuple(map(float, upper)), dict(defaults), *kiel
-        )
+
+def as_planes(x: NDArray[np.float64], labels: Sequence[str], geometry: str | None) -> NDArray[np.float64]:
+    """Stacked labels with an infinite mass where the star is plane-parallel, which is how the network knows it.
+
+    geometry : "plane", "sphere", or None for spheres up to log g `SPHERE_LOGG`
+
+    Raises ValueError for any other geometry, and for "sphere" of a model without a mass.
+    """
+    if geometry not in (None, "plane", "sphere"):
+        raise ValueError(f"geometry = {geometry!r}; allowed: 'plane', 'sphere', None")
+    if "mass" not in labels:
+        if geometry == "sphere":
+            raise ValueError("geometry = 'sphere', but this model knows plane-parallel layers only: it has no mass")
+        return x
+    if geometry == "sphere":
+        return x
+    j, logg = list(labels).index("mass"), x[..., list(labels).index("logg")]
+    x = x.copy()
+    x[..., j] = np.where((geometry == "plane") | (logg > SPHERE_LOGG), np.inf, x[..., j])
+    return x
 
 
 def _as_real(name: str, value: Any) -> Any:

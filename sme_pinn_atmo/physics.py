@@ -3,7 +3,8 @@
 With m the column mass, tau the Rosseland optical depth, kappa the opacity per gram and a the radiative
 acceleration: d tau / dm = kappa, dP/dm = g - a, and at the top m = tau / kappa, P = (g - a) m.
 (Li et al. 2025, arXiv:2507.06357, Eq. 3 is the second without a: 1.5 % of g at 10,000 K, 15 % at 30,000 K.)
-All in cgs.
+In a sphere of radius R at tau = 1, g is
+that at R and dP/dm = g / (1 + h/R)^2 - a with the height h above R, dh/dm = -1/rho. All in cgs.
 """
 
 from __future__ import annotations
@@ -16,9 +17,15 @@ __all__ = [
     "ATOMIC_MASS",
     "BOLTZMANN",
     "SMALL",
+    "SOLAR_GM",
+    "SPHERE_PASSES",
     "atom_density",
+    "curvature",
     "electron_fraction",
+    "extension",
+    "from_unit_depth",
     "grey_temperature",
+    "height",
     "hydrostatic_residual",
     "integrate_structure",
     "integration_matrix",
@@ -30,6 +37,12 @@ Array = NDArray[np.float64]
 
 BOLTZMANN = float(constants.k_B.cgs.value)  # erg K-1
 ATOMIC_MASS = float(constants.u.cgs.value)  # g
+
+SOLAR_GM = float(constants.GM_sun.cgs.value)  # cm3 s-2, of one solar mass
+
+#: Passes of the fixed point v = 1 + int (k T / (mu m_u g R)) v^2 dm / P, v = R/r, that finds a sphere. Each takes the
+#: error down by about twice the extension of the atmosphere, 0.1 at most (a test compares with three times as many).
+SPHERE_PASSES = 6
 
 #: Share of g dm, and of g m, below which `physical_pressure` bends the gas pressure.
 SMALL = 0.01
@@ -48,6 +61,36 @@ def atom_density(temperature: Array, gas_pressure: Array, electron_density: Arra
 def electron_fraction(temperature: Array, gas_pressure: Array, electron_density: Array) -> Array:
     """Electrons as a fraction of all particles, n_e k T / P."""
     return np.asarray(electron_density * BOLTZMANN * temperature / gas_pressure)
+
+
+def curvature(gravity: Array, mass: Array) -> Array:
+    """1 / R [cm-1] of a star of gravity [cm s-2] and mass [Msun], R where tau_Ross = 1; 0 for an infinite mass, which
+    stands for plane-parallel layers."""
+    return np.asarray(np.sqrt(gravity / (SOLAR_GM * mass)))
+
+
+def extension(teff: Array, gravity: Array, mass: Array) -> Array:
+    """Scale height of atomic hydrogen at Teff [K] over the radius, k Teff / (m_u g R); 0 for plane-parallel layers.
+
+    What a sphere differs from a plane by (Heiter & Eriksson 2006, A&A 452, 1039, Sect. 2, for models from MARCS).
+    """
+    return np.asarray(BOLTZMANN * teff / ATOMIC_MASS / np.sqrt(gravity * SOLAR_GM * mass))
+
+
+def height(tau: Array, opacity: Array, density: Array, matrix: Array) -> Array:
+    """Height above the layer of tau_Ross = 1 [cm] from dr = -dm / rho = -d tau / (kappa rho).
+
+    Parameters
+    ----------
+    tau : (n_depth,) Rosseland optical depth; opacity : (..., n_depth) [cm2 g-1]; density : (..., n_depth) [g cm-3]
+    matrix : `integration_matrix(log(tau))` less its row for tau = 1, see `from_unit_depth`
+    """
+    return np.asarray(-(tau / (opacity * density)) @ matrix.T)
+
+
+def from_unit_depth(ln_tau: Array, matrix: Array) -> Array:
+    """`integration_matrix(ln_tau)` counted from tau = 1 in place of the first layer; tau = 1 need not be a node."""
+    return np.asarray(matrix - interpolation_matrix(ln_tau, np.zeros(1)) @ matrix)
 
 
 def interpolation_matrix(nodes: Array, points: Array) -> Array:
@@ -145,14 +188,20 @@ def _positive(u: Array) -> Array:
     return np.asarray(np.where(u.real < 1, 1.0 / (1.0 + v + v**2), u))
 
 
-def hydrostatic_residual(rhox: Array, gas_pressure: Array, acceleration: Array, gravity: Array) -> Array:
+def hydrostatic_residual(
+    rhox: Array, gas_pressure: Array, acceleration: Array, gravity: Array, height_over_radius: Array | None = None
+) -> Array:
     """|(dP/dm + a)/g - 1| between layers, by differences in ln P and ln m; (..., n_depth - 1).
 
-    gravity : (...,) [cm s-2]
+    gravity : (...,) [cm s-2], in a sphere that at the radius R
+    height_over_radius : (..., n_depth) of a sphere, where gravity is g / (1 + h/R)^2; None for a plane
     """
     x, y = np.log(rhox), np.log(gas_pressure)
     mid_p = np.exp(0.5 * (y[..., 1:] + y[..., :-1]))
     mid_m = np.exp(0.5 * (x[..., 1:] + x[..., :-1]))
     slope = np.diff(y) / np.diff(x) * mid_p / mid_m
     mid_a = 0.5 * (acceleration[..., 1:] + acceleration[..., :-1])
-    return np.asarray(np.abs((slope + mid_a) / np.asarray(gravity)[..., None] - 1))
+    local = np.asarray(gravity)[..., None]
+    if height_over_radius is not None:
+        local = local / (1.0 + 0.5 * (height_over_radius[..., 1:] + height_over_radius[..., :-1])) ** 2
+    return np.asarray(np.abs((slope + mid_a) / local - 1))

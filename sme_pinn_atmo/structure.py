@@ -25,6 +25,7 @@ PROFILES = {
     "radiative_acceleration": "cm s-2",
     "density": "g cm-3",
     "atom_density": "cm-3",
+    "height": "cm",
 }
 
 #: Those that it holds.
@@ -33,11 +34,12 @@ _HELD = tuple(PROFILES)[:7]
 
 @dataclass(frozen=True)
 class ModelAtmosphere:
-    """Plane-parallel LTE structure; every profile is (..., n_depth) with the outermost layer first.
+    """LTE structure of plane-parallel or spherical layers; every profile is (..., n_depth), outermost layer first.
 
     Attributes
     ----------
-    labels : label name -> value, each (...,): teff [K], logg [dex, cgs], m_h, alpha_m [dex], vturb [km/s]
+    labels : label name -> value, each (...,): teff [K], logg [dex, cgs], m_h, alpha_m [dex], vturb [km/s], and where
+        the model has it mass [Msun]
     tau_ross : Rosseland optical depth
     rhox : column mass [g cm-2]
     temperature : [K]
@@ -47,6 +49,8 @@ class ModelAtmosphere:
     radiative_acceleration : [cm s-2] (ACCRAD of ATLAS)
     solar_scale : the abundances that m_h and alpha_m refer to, a key of `composition.SOLAR_SCALES`
     source : where the structure comes from (a model name, a file)
+    radius : (...,) radius [cm] where tau_ross = 1; infinite for plane-parallel layers
+    given : profiles that the source gives and that are otherwise derived: density, height
     """
 
     labels: Mapping[str, Any]
@@ -59,12 +63,14 @@ class ModelAtmosphere:
     radiative_acceleration: NDArray[np.float64]
     solar_scale: str = "asplund2009"
     source: str = field(default="", compare=False)
+    radius: Any = np.inf
+    given: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = np.shape(self.temperature)
-        for name in _HELD:
-            if np.shape(getattr(self, name)) != shape:
-                raise ValueError(f"{name} has shape {np.shape(getattr(self, name))}, temperature has {shape}")
+        for name, value in (*((n, getattr(self, n)) for n in _HELD), *self.given.items()):
+            if np.shape(value) != shape:
+                raise ValueError(f"{name} has shape {np.shape(value)}, temperature has {shape}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -83,11 +89,35 @@ class ModelAtmosphere:
 
     @property
     def density(self) -> NDArray[np.float64]:
-        """Mass density [g cm-3]: mean atomic mass times `atom_density` (exact where molecules are few)."""
+        """Mass density [g cm-3]; where the source does not give it, mean atomic mass times `atom_density` (exact where
+        molecules are few)."""
+        if "density" in self.given:
+            return self.given["density"]
         mass = mean_atomic_mass(
             self.labels.get("m_h", 0.0), self.labels.get("alpha_m", 0.0), self.solar_scale
         )
         return np.asarray(mass)[..., None] * self.atom_density
+
+    @property
+    def height(self) -> NDArray[np.float64]:
+        """Height above tau_ross = 1 [cm], decreasing inwards; NaN where the depths do not reach tau_ross = 1.
+
+        Where the source does not give it, the integral of -dm / rho through the cubic spline in ln tau.
+        """
+        if "height" in self.given:
+            return self.given["height"]
+        tau = self.tau_ross.reshape(-1, self.n_depth)[0]
+        if not tau[0] <= 1.0 <= tau[-1] or self.n_depth < 4 or np.any(self.tau_ross != tau):
+            return np.full(np.shape(self.temperature), np.nan)
+        ln_tau = np.log(tau)
+        above = physics.from_unit_depth(ln_tau, physics.integration_matrix(ln_tau))
+        return physics.height(tau, self.opacity, self.density, above)
+
+    @property
+    def geometry(self) -> Any:
+        """"sphere" or "plane"; an array of them (...,) for a batch."""
+        kind = np.where(np.isfinite(self.radius), "sphere", "plane")
+        return np.broadcast_to(kind, self.shape) if self.shape else str(kind)
 
     @property
     def gravity(self) -> NDArray[np.float64]:
@@ -95,10 +125,12 @@ class ModelAtmosphere:
         return 10.0 ** np.asarray(self.labels["logg"], dtype=float)[..., None]
 
     def hydrostatic_residual(self) -> NDArray[np.float64]:
-        """|(dP/dm + a)/g - 1| between neighbouring layers, (..., n_depth - 1)."""
+        """|(dP/dm + a)/g - 1| between neighbouring layers, (..., n_depth - 1), with the gravity there in a sphere."""
+        curved = np.isfinite(self.radius).any()
         return physics.hydrostatic_residual(
-            self.rhox, self.gas_pressure, self.radiative_acceleration, self.gravity[..., 0]
-        )
+            self.rhox, self.gas_pressure, self.radiative_acceleration, self.gravity[..., 0],
+            self.height / np.asarray(self.radius)[..., None] if curved else None,
+        )  # fmt: skip
 
     def profile(self, name: str) -> NDArray[np.float64]:
         """A profile by its name in `PROFILES`."""
@@ -112,7 +144,10 @@ class ModelAtmosphere:
             raise IndexError("this is a single atmosphere; only a batch can be indexed")
         rows = {name: getattr(self, name)[index] for name in _HELD}
         labels = {k: np.broadcast_to(np.asarray(v), self.shape)[index] for k, v in self.labels.items()}
-        return ModelAtmosphere(labels, **rows, solar_scale=self.solar_scale, source=self.source)
+        return ModelAtmosphere(
+            labels, **rows, solar_scale=self.solar_scale, source=self.source,
+            radius=np.broadcast_to(self.radius, self.shape)[index], given={k: v[index] for k, v in self.given.items()},
+        )  # fmt: skip
 
     def to_table(self) -> Any:
         """One atmosphere as an `astropy.table.QTable`, a column for each profile."""
@@ -122,7 +157,9 @@ class ModelAtmosphere:
         if self.shape:
             raise ValueError(f"to_table takes one atmosphere, this is a batch of shape {self.shape}")
         columns = {name: self.profile(name) * units.Unit(unit) for name, unit in PROFILES.items()}
-        meta = {k: float(v) for k, v in self.labels.items()}
+        meta: dict[str, Any] = {k: float(v) for k, v in self.labels.items()}
+        if np.isfinite(self.radius):
+            meta["radius"] = float(self.radius)
         return QTable(columns, meta={**meta, "solar_scale": self.solar_scale, "source": self.source})
 
     def plot(self, axes: Any = None) -> Any:

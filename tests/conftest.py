@@ -55,6 +55,17 @@ def structures() -> Structures:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, structures: Structures) -> Path:
     """Weights (and card) of a small network that starts from the made-up structures; needs torch."""
+    return _small_model(tmp_path_factory.mktemp("model") / "tiny.safetensors", structures, LABELS, FEATURES)
+
+
+@pytest.fixture(scope="session")
+def tiny_sphere(tmp_path_factory: pytest.TempPathFactory, structures: Structures) -> Path:
+    """As `tiny_model`, of a network that knows spheres."""
+    path = tmp_path_factory.mktemp("model") / "tiny_sphere.safetensors"
+    return _small_model(path, structures, (*LABELS, "mass"), (*FEATURES, "extension"))
+
+
+def _small_model(path: Path, structures: Structures, labels: tuple[str, ...], features: tuple[str, ...]) -> Path:
     torch = pytest.importorskip("torch", reason="torch (the extra `train`) makes the small model")
     from sme_pinn_atmo.emulator import save_model
     from sme_pinn_atmo.network import HydrostaticNetwork
@@ -63,15 +74,23 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, structures: Structures)
     torch.manual_seed(1)
     log_tau = structures.log_tau_ross[0]
     y, _, _ = on_grid(structures, log_tau)
+    y = np.where(np.isfinite(y), y, 0.0)
     x = np.stack([structures.labels[n] for n in LABELS], 1)
+    defaults = {"m_h": 0.0, "alpha_m": 0.0, "vturb": 2.0}
+    if "mass" in labels:
+        x = np.column_stack([x, np.random.default_rng(3).uniform(0.5, 5.0, len(x))])
+        defaults["mass"] = 1.0
     ln_tau = np.log(10.0) * log_tau
-    net = HydrostaticNetwork(LABELS, FEATURES, ln_tau, width=16, depth=2, n_component=5, n_corpus=2)
-    net.start_from(torch.tensor(x), torch.tensor(network_fields(y, x, LABELS, ln_tau)))
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    domain = Domain.from_training(x, LABELS, {"m_h": 0.0, "alpha_m": 0.0, "vturb": 2.0})
+    n_field = 6 if "mass" in labels else 4
+    net = HydrostaticNetwork(labels, features, ln_tau, width=16, depth=2, n_component=5, n_field=n_field, n_corpus=2)
+    net.start_from(torch.tensor(x), torch.tensor(network_fields(y, x, labels, ln_tau)))
+    domain = Domain.from_training(x, labels, defaults)
     # Random labels have one star at each Teff: no strip can be read off them, the box is all there is.
-    domain = Domain(domain.labels, domain.lower, domain.upper, domain.defaults)
-    card = {"name": "tiny", "labels": list(LABELS), "features": list(FEATURES), "domain": domain.to_dict(),
+    lower, upper = domain.lower, domain.upper
+    if "mass" in labels:  # down to the most extended giants
+        lower, upper = (lower[0], 0.0, *lower[2:5], 0.5), (*upper[:5], 5.0)
+    domain = Domain(domain.labels, lower, upper, domain.defaults)
+    card = {"name": path.stem, "labels": list(labels), "features": list(features), "domain": domain.to_dict(),
             "solar_scale": "asplund2009", "references": []}  # fmt: skip
     save_model(path, net.export(1), card)
     return path

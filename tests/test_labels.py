@@ -5,11 +5,16 @@ import numpy as np
 import pytest
 
 from sme_pinn_atmo import Domain, DomainError
+from sme_pinn_atmo.labels import Strip, as_planes
 
 LABELS = ("teff", "logg", "m_h", "alpha_m", "vturb")
 DOMAIN = Domain(
     LABELS, (3500.0, 0.0, -2.5, 0.0, 0.0), (50000.0, 5.0, 0.5, 0.4, 4.0),
-    {"m_h": 0.0, "alpha_m": 0.0, "vturb": 2.0}, (3500.0, 6000.0, 8000.0, 50000.0), (0.0, 0.0, 1.0, 5.0), (5.0,) * 4,
+    {"m_h": 0.0, "alpha_m": 0.0, "vturb": 2.0},
+    (
+        Strip("logg", "teff", (3500.0, 6000.0, 8000.0, 50000.0), (0.0, 0.0, 1.0, 5.0), (5.0,) * 4),
+        Strip("alpha_m", "m_h", (-2.5, -2.0, 0.5), (0.4, 0.0, 0.0), (0.4, 0.4, 0.4)),
+    ),
 )  # fmt: skip
 
 
@@ -48,6 +53,7 @@ def test_unknown_and_missing_labels():
         ({"teff": 5000.0, "logg": np.nan}, ["logg = nan", "not finite", "0 to 5"]),
         ({"teff": 7000.0, "logg": 0.25}, ["logg = 0.25", "0.5 to 5", "teff = 7000 K", "logg = 0.5"]),
         ({"teff": 5000.0, "logg": [4.0, 9.0]}, ["logg = 9", "star 1 of 2"]),
+        ({"teff": 5000.0, "logg": 4.0, "m_h": -2.25}, ["alpha_m = 0", "0.2 to 0.4", "m_h = -2.25", "alpha_m = 0.2"]),
     ],
 )
 def test_outside_says_what_by_how_much_and_what_is_allowed(labels, words):
@@ -81,6 +87,18 @@ def test_round_trip_through_a_card():
 def test_domain_of_training_labels_follows_the_grid():
     grid = np.array([[t, g, 0.0, 0.0, 2.0] for t, low in ((4000, 0), (6000, 1), (8000, 2)) for g in range(low, 6)])
     d = Domain.from_training(np.vstack([grid, [[5777, 4.44, 0, 0, 1]]]), LABELS, {})
-    assert d.kiel_teff == (4000, 6000, 8000)
+    assert [s.knots for s in d.strips] == [(4000, 6000, 8000)]
     assert bool(d.contains(teff=7000, logg=1.5, m_h=0, alpha_m=0, vturb=1.5))
     assert not bool(d.contains(teff=7000, logg=1.4, m_h=0, alpha_m=0, vturb=1.5))
+
+
+def test_spheres_up_to_log_g_3_unless_asked_otherwise():
+    labels = ("teff", "logg", "mass")
+    x = np.array([[5000.0, 3.0, 1.0], [5000.0, 3.01, 1.0]])
+    assert as_planes(x, labels, None)[:, 2].tolist() == [1.0, np.inf]
+    assert as_planes(x, labels, "plane")[:, 2].tolist() == [np.inf, np.inf]
+    assert as_planes(x, labels, "sphere")[:, 2].tolist() == [1.0, 1.0]
+    with pytest.raises(ValueError, match=r"geometry = 'disc'; allowed: 'plane', 'sphere', None"):
+        as_planes(x, labels, "disc")
+    with pytest.raises(ValueError, match="no mass"):
+        as_planes(x[:, :2], labels[:2], "sphere")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,9 +12,15 @@ from sme_pinn_atmo.emulator import models
 from sme_pinn_atmo.runtime import FIELDS, Network
 
 
-@pytest.fixture(params=["tiny", *models()])
+@pytest.fixture(params=["tiny_model", "tiny_sphere", *models()])
 def emulator(request: pytest.FixtureRequest) -> Emulator:
-    return Emulator.load(request.getfixturevalue("tiny_model") if request.param == "tiny" else request.param)
+    made = request.param.startswith("tiny")
+    return Emulator.load(request.getfixturevalue(request.param) if made else request.param)
+
+
+@pytest.fixture
+def sphere(tiny_sphere: Path) -> Emulator:
+    return Emulator.load(tiny_sphere)
 
 
 def random_labels(emulator: Emulator, n: int, seed: int = 0) -> np.ndarray:
@@ -91,9 +99,7 @@ def test_structures_are_hydrostatic_and_consistent(emulator: Emulator) -> None:
     # On a ten times finer grid the derivative of the interpolated pressure is g - a.
     tau = np.geomspace(emulator.tau_ross[5], emulator.tau_ross[-5], 600)
     fine = emulator.predict(**as_labels(emulator, x), tau_ross=tau)
-    residual = physics.hydrostatic_residual(
-        fine.rhox, fine.gas_pressure, fine.radiative_acceleration, 10.0 ** np.asarray(fine.labels["logg"])
-    )
+    residual = fine.hydrostatic_residual()
     assert np.median(residual) < 1e-4
 
 
@@ -168,3 +174,67 @@ def test_values_and_first_derivatives_are_continuous_along_random_lines(emulator
 
 def test_field_order_is_that_of_the_contract() -> None:
     assert FIELDS[:2] == ("temperature", "opacity")
+
+
+def test_a_sphere_is_hydrostatic_with_the_gravity_at_its_heights(sphere: Emulator) -> None:
+    """Against scipy's integration of dP = (g (R/r)^2 - a) dm and dr = -dm / rho, from the same opacity and weight."""
+    from scipy.integrate import solve_ivp
+    from scipy.interpolate import CubicSpline
+
+    atm = sphere.predict(teff=4800, logg=2.0, mass=0.5)
+    assert atm.geometry == "sphere"
+    ln_tau = np.log(atm.tau_ross)
+    rho_p = CubicSpline(ln_tau, np.log(atm.density / atm.gas_pressure))
+    dm = CubicSpline(ln_tau, np.log(atm.tau_ross / atm.opacity))
+    a = CubicSpline(ln_tau, np.log(atm.radiative_acceleration))
+    g, radius = 10.0**2.0, float(atm.radius)
+
+    def slope(s: float, state: np.ndarray) -> list[float]:
+        p, h = state
+        step = np.exp(dm(s))
+        return [(g / (1 + h / radius) ** 2 - np.exp(a(s))) * step, -step / (p * np.exp(rho_p(s)))]
+
+    found = solve_ivp(slope, ln_tau[[0, -1]], [atm.gas_pressure[0], atm.height[0]], t_eval=ln_tau, rtol=1e-9)
+    # As near as splines of different quantities through 40 layers come; with constant g it would be 5 % off.
+    np.testing.assert_allclose(found.y[0], atm.gas_pressure, rtol=5e-4)
+    np.testing.assert_allclose(found.y[1], atm.height, atol=5e-4 * np.ptp(atm.height))
+    assert np.ptp(atm.height) / radius > 0.02
+    assert radius == pytest.approx(np.sqrt(physics.SOLAR_GM * 0.5 / g))
+    assert np.abs(np.interp(0.0, ln_tau, atm.height)) < 1e-3 * np.ptp(atm.height)
+
+
+def test_heights_of_a_sphere_are_found(sphere: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More passes change nothing where the scale height is a twentieth of the radius, as in the largest of MARCS."""
+    x = sphere.domain.sample(300, 1)
+    x[:, 1], x[:, 5] = 0.4, 0.5
+    assert physics.extension(x[:, 0], 10.0 ** x[:, 1], x[:, 5]).max() > 0.04
+    few = sphere.network.log_profiles(x)
+    monkeypatch.setattr(physics, "SPHERE_PASSES", 3 * physics.SPHERE_PASSES)
+    np.testing.assert_allclose(few, sphere.network.log_profiles(x), atol=1e-4)
+
+
+def test_an_infinite_mass_is_a_plane_and_a_large_one_nearly(sphere: Emulator) -> None:
+    labels = {"teff": 5500.0, "logg": 2.5}
+    plane = sphere.predict(**labels, geometry="plane")
+    assert plane.geometry == "plane"
+    assert plane.radius == np.inf
+    x = np.array([5500.0, 2.5, 0.0, 0.0, 2.0, 1e12])
+    np.testing.assert_allclose(sphere.network.profiles(x)[5], plane.gas_pressure, rtol=1e-6)
+    default, asked = sphere.predict(**labels), sphere.predict(**labels, geometry="sphere")
+    assert (default.gas_pressure == asked.gas_pressure).all()
+    assert np.abs(asked.gas_pressure / plane.gas_pressure - 1).max() > 1e-3
+    assert plane.hydrostatic_residual().max() < 0.05
+
+
+def test_heights_and_their_derivatives_at_any_depths(sphere: Emulator) -> None:
+    """Centred differences, on depths that do not reach tau = 1."""
+    tau = np.geomspace(1e-4, 0.3, 9)
+    star = {"teff": 5200.0, "logg": 2.2, "m_h": -0.3, "alpha_m": 0.1, "vturb": 1.5, "mass": 1.2}
+    jac = sphere.jacobian(**star, tau_ross=tau, fields=("height", "density", "gas_pressure"))
+    for j, (name, step) in enumerate((("teff", 1e-2), ("logg", 1e-5), ("m_h", 1e-5), ("alpha_m", 1e-5),
+                                      ("vturb", 1e-5), ("mass", 1e-5))):  # fmt: skip
+        ends = [sphere.predict(**(star | {name: star[name] + s}), tau_ross=tau) for s in (-step, step)]
+        for field in jac:
+            low, high = (getattr(e, field) for e in ends)
+            np.testing.assert_allclose(jac[field][:, j], (high - low) / (2 * step), rtol=1e-5,
+                                       atol=1e-7 * np.abs(jac[field]).max())  # fmt: skip

@@ -45,7 +45,7 @@ def test_mean_atomic_mass_of_the_sun():
     assert mean_atomic_mass(-4.0) < mean_atomic_mass(0.0) < mean_atomic_mass(0.5, 0.4)
     with pytest.raises(ValueError, match="holweger2001"):
         mean_atomic_mass(0.0, 0.0, "holweger2001")
-    assert set(SOLAR_SCALES) == {"anders1989", "asplund2009", "grevesse1998"}
+    assert set(SOLAR_SCALES) == {"anders1989", "asplund2009", "grevesse1998", "grevesse2007"}
 
 
 def test_spline_matrices_are_scipys():

@@ -13,8 +13,10 @@ from .base import Command, part_of, say
 @click.argument("config")
 @click.option("--out", type=click.Path(path_type=Path), help="Weights to write; NAME.safetensors by default.")
 @click.option("--fold", metavar="K/N", help="Hold out part K of N of the sets marked `evaluate`, and score them.")
+@click.option("--without", metavar="LABEL=VALUE[,...]", multiple=True,
+              help="Hold out all models with this value (LABEL=LOW:HIGH: in this range), and score them.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), help="Processor cores to use.")
-def train(config: str, out: Path | None, fold: str | None, threads: int | None) -> None:
+def train(config: str, out: Path | None, fold: str | None, without: tuple[str, ...], threads: int | None) -> None:
     """Train a model from a configuration file, or the name of a packaged configuration.
 
     Needs torch (the extra `train`) and, for the packaged configurations, SME_PINN_ATMO_DATA. Interrupted
@@ -24,6 +26,7 @@ def train(config: str, out: Path | None, fold: str | None, threads: int | None) 
     """
     import torch
 
+    from ..training.data import parse_plane
     from ..training.run import read_config, train_model
 
     if threads is not None:
@@ -31,7 +34,7 @@ def train(config: str, out: Path | None, fold: str | None, threads: int | None) 
     part = None if fold is None else part_of(fold)
     settings = read_config(config)
     path = out or Path(f"{settings['name']}.safetensors")
-    card = train_model(settings, path, fold=part)
+    card = train_model(settings, path, fold=part, planes=[parse_plane(text) for text in without])
     say(f"{path}: {card['training']['steps']} steps in {card['training']['seconds']} s")
 
 

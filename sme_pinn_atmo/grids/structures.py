@@ -36,6 +36,7 @@ class Structures:
     extra : further columns (n_model,) of the source, to select by (`family`, `subset`, a file name)
     more : further columns by depth (n_model, n_depth_max) of the source (`density`, `p_rad`, `depth_cm`, ...)
     source : where the models come from
+    more : further profiles (n_model, n_depth_max) of the source: density [g cm-3], p_rad [dyn cm-2], depth_cm [cm], ...
     """
 
     labels: Mapping[str, NDArray[np.float64]]

@@ -14,24 +14,26 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..emulator import write_atomically
-from ..labels import Domain
+from ..labels import Domain, as_planes
 from ..network import HydrostaticNetwork
+from ..runtime import FIELDS
 from .data import COLUMNS, TrainingSet, depth_grid, neighbours, network_fields
+from .muon import Muon
 
 __all__ = ["SCALES", "corpora", "profile_loss", "slope_loss", "train_network"]
 
 #: Relative errors at which the loss turns from quadratic to linear, for each of `COLUMNS`: what counts as small.
 SCALES = {"temperature": 2e-4, "opacity": 1.5e-3, "radiative_acceleration": 1e-2, "electron_density": 2.5e-3,
-          "rhox": 1e-3, "gas_pressure": 1e-3}  # fmt: skip
+          "rhox": 1e-3, "gas_pressure": 1e-3, "density": 2e-3}  # fmt: skip
 
 
 def profile_loss(predicted: Tensor, y: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """Mean of sqrt(1 + (error / scale)^2) - 1 over fields, depths and stars.
 
-    predicted : (n, 7, n_depth) ln of `runtime.FIELDS`; y : (n, 6, n_depth) ln of `COLUMNS`;
-    mask : (n, n_depth); weight : (n,)
+    predicted : (n, 7 or 8, n_depth) ln of `runtime.FIELDS`; y, mask : (n, 7, n_depth) ln of `COLUMNS`, what is known
+    of them; weight : (n,)
     """
-    return _mean_size(_errors(predicted, y), mask * weight[:, None])
+    return _mean_size(_errors(predicted, y), mask * weight[:, None, None])
 
 
 def slope_loss(predicted: Tensor, y: Tensor, mask: Tensor) -> Tensor:
@@ -45,14 +47,17 @@ def slope_loss(predicted: Tensor, y: Tensor, mask: Tensor) -> Tensor:
 
 
 def _errors(predicted: Tensor, y: Tensor) -> Tensor:
-    # `COLUMNS` are the first of the fields: a slice has a cheaper derivative than an index.
     inverse = torch.tensor([1 / SCALES[c] for c in COLUMNS], dtype=predicted.dtype, device=predicted.device)
-    return (predicted[:, : len(COLUMNS)] - y.to(predicted.dtype)) * inverse[:, None]
+    if predicted.shape[1] == len(FIELDS):  # the density of atoms, the last but one, is no column
+        predicted = torch.cat([predicted[:, :6], predicted[:, 7:]], 1)
+    else:
+        predicted, y, inverse = predicted[:, :6], y[:, :6], inverse[:6]
+    return (predicted - y.to(predicted.dtype)) * inverse[:, None]
 
 
-def _mean_size(error: Tensor, weight: Tensor) -> Tensor:
-    w = weight[:, None]
-    return ((torch.sqrt(1 + error**2) - 1) * w).sum() / (w.sum() * len(COLUMNS))
+def _mean_size(error: Tensor, mask: Tensor) -> Tensor:
+    w = mask[:, : error.shape[1]]
+    return ((torch.sqrt(1 + error**2) - 1) * w).sum() / w.sum()
 
 
 def train_network(
@@ -85,7 +90,9 @@ def train_network(
     generator = torch.Generator().manual_seed(seed)
     # Stars all over the domain, also where no model is: structures must be physical there too.
     exported = corpora(sets).index(config.get("export", sets[0].corpus))
-    anywhere = torch.tensor(domain.sample(100_000, seed)).to(device) if t.get("collocation") else None
+    anywhere = None
+    if t.get("collocation"):
+        anywhere = torch.tensor(as_planes(domain.sample(100_000, seed), net.labels, None)).to(device)
     step, hard = 0, None
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
@@ -98,7 +105,9 @@ def train_network(
         step = state["step"]
     bar = tqdm(total=t["steps"], initial=step, disable=not progress, desc=config["name"], unit="step", mininterval=5)
     share = weight / weight.sum()
-    near = torch.tensor(neighbours(x.cpu().numpy(), corpus.cpu().numpy())) if t.get("gradient") else None
+    near = None
+    if t.get("gradient"):  # of planes, with their infinite mass, among themselves
+        near = torch.tensor(neighbours(torch.nan_to_num(x, posinf=0.0).cpu().numpy(), corpus.cpu().numpy()))
     running, last = None, time.monotonic()
     while step < t["steps"]:
         pick = torch.multinomial(share.cpu(), t["batch"], replacement=True, generator=generator)
@@ -171,7 +180,7 @@ def build(config: Mapping[str, Any], n_corpus: int) -> HydrostaticNetwork:
     n = config["network"]
     return HydrostaticNetwork(
         n["labels"], n["features"], np.log(10.0) * depth_grid(config), width=n["width"], depth=n["depth"],
-        n_component=n["n_component"], n_corpus=n_corpus,
+        n_component=n["n_component"], n_field=6 if "mass" in n["labels"] else 4, n_corpus=n_corpus,
     )  # fmt: skip
 
 
@@ -204,7 +213,7 @@ def _optimisers(net: HydrostaticNetwork, t: Mapping[str, Any]) -> list[torch.opt
     rest = [p for p in net.parameters() if not any(p is s for s in square)]
     lr = t["learning_rate"]
     return [
-        torch.optim.Muon(square, lr=t.get("muon_rate", 10 * lr), momentum=0.95, weight_decay=0.0),
+        Muon(square, lr=t.get("muon_rate", 10 * lr)),
         torch.optim.Adam(rest, lr=lr, betas=(0.9, 0.99)),
     ]
 

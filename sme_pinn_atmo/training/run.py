@@ -5,13 +5,14 @@ from __future__ import annotations
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from .. import __version__
 from ..composition import SOLAR_SCALES
@@ -21,7 +22,7 @@ from ..labels import Domain
 from ..runtime import feature_matrix
 from ..sources import find, origin
 from ..validation.scores import score
-from .data import TrainingSet, depth_grid, load_source
+from .data import Plane, TrainingSet, depth_grid, in_planes, load_source, plane_text
 from .errors import MIN_MODELS, fit_error_model, heldout_errors
 from .loop import corpora, train_network
 from .teacher import corrected
@@ -78,8 +79,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise ConfigError(
             f"{file}: solar_scale = {config['solar_scale']!r}; allowed: {', '.join(SOLAR_SCALES)}"
         )
-    known = {"name", "path", "select", "defaults", "weight", "tolerance", "evaluate", "corrects", "corpus", "drop",
-             "free", "other_depths"}  # fmt: skip
+    known = {"name", "path", "select", "within", "defaults", "weight", "tolerance", "evaluate", "corrects", "corpus",
+             "drop", "free", "other_depths"}  # fmt: skip
     for source in config["data"]:
         for key in ("name", "path"):
             if key not in source:
@@ -90,23 +91,23 @@ def read_config(path: str | Path) -> dict[str, Any]:
     return config
 
 
-def load_sets(config: Mapping[str, Any], fold: tuple[int, int] | None = None) -> list[TrainingSet]:
+def load_sets(
+    config: Mapping[str, Any], fold: tuple[int, int] | None = None, planes: Sequence[Plane] = ()
+) -> list[TrainingSet]:
     """The training sets of a configuration, in its order.
 
     With `fold` = (k, n), part k of n (drawn by the seed) of every set marked `evaluate` is held out, and with
-    it the models of all other sets that have the same teff, logg and m_h, except a teacher's: those are
-    predictions, whatever computed models exist there.
+    it the models of sets of another corpus that have the same teff, logg and m_h, except a teacher's: those are
+    predictions, whatever computed models exist there. With `planes` every model in one of them is held out.
     """
     labels, grid = config["network"]["labels"], depth_grid(config)
     sets = [load_source(s, labels, grid, config["seed"], fold) for s in config["data"]]
-    held = {tuple(np.round(x[:3], 3)) for s in sets for x in s.x[s.held]}
+    held = {(s.corpus, tuple(np.round(x[:3], 3))) for s in sets for x in s.x[s.held]}
     teachers = {s["name"] for s in config["data"] if "corrects" in s}
-    if held:
-        sets = [
-            s if s.name in teachers
-            else replace(s, held=s.held | np.array([tuple(np.round(x[:3], 3)) in held for x in s.x], dtype=bool))
-            for s in sets
-        ]  # fmt: skip
+    sets = [
+        s if s.name in teachers else replace(s, held=s.held | _among(s, held) | in_planes(s.x, labels, planes))
+        for s in sets
+    ]
     names = [s.name for s in sets]
     for i, source in enumerate(config["data"]):
         if "corrects" in source:
@@ -115,23 +116,31 @@ def load_sets(config: Mapping[str, Any], fold: tuple[int, int] | None = None) ->
     return sets
 
 
+def _among(s: TrainingSet, held: set[tuple[str, tuple[float, ...]]]) -> NDArray[np.bool_]:
+    """Models of a set at the same teff, logg and m_h as one held out from another corpus."""
+    nodes = {node for corpus, node in held if corpus != s.corpus}
+    return np.array([tuple(np.round(x[:3], 3)) in nodes for x in s.x], dtype=bool)
+
+
 def train_model(
-    config: Mapping[str, Any], out: Path, *, fold: tuple[int, int] | None = None, progress: bool = True
-) -> dict[str, Any]:
+    config: Mapping[str, Any], out: Path, *, fold: tuple[int, int] | None = None, planes: Sequence[Plane] = (),
+    progress: bool = True,
+) -> dict[str, Any]:  # fmt: skip
     """Train, and write weights and card to `out` (.safetensors and .json beside it). Returns the card.
 
     The checkpoint lies beside `out` (.checkpoint) until training has ended; with it there, training goes on.
-    A model trained on a fold gets its scores on the models held out, and its error model from them.
+    A model trained on a fold, or without some planes, gets its scores on the models held out, and its error model from
+    them.
     """
     start = time.monotonic()
-    sets = load_sets(config, fold)
+    sets = load_sets(config, fold, planes)
     domain = _domain(config, sets)
     checkpoint = out.with_suffix(".checkpoint")
     network = train_network(sets, config, checkpoint, domain, progress=progress)
     tensors = network.export(corpora(sets).index(config.get("export", sets[0].corpus)))
-    card = _card(config, sets, domain, fold, time.monotonic() - start)
+    card = _card(config, sets, domain, fold, planes, time.monotonic() - start)
     save_model(out, tensors, card)
-    if fold is not None:
+    if fold is not None or planes:
         heldout = heldout_models(config, sets)
         emulator = Emulator.load(out)
         card["heldout"]["figures"] = {name: score(emulator, truth) for name, truth in heldout.items()}
@@ -157,17 +166,20 @@ def _domain(config: Mapping[str, Any], sets: list[TrainingSet]) -> Domain:
     labels, wanted = config["network"]["labels"], config["domain"]
     used = np.concatenate([s.x for s in sets if s.name in wanted["data"]])
     domain = Domain.from_training(used, labels, wanted["defaults"])
+    further = Domain.from_dict({**domain.to_dict(), "strips": wanted.get("strips", [])}).strips
     limits = wanted.get("limits", {})
     return replace(
         domain,
+        strips=domain.strips + further,
         lower=tuple(limits[n][0] if n in limits else v for n, v in zip(labels, domain.lower, strict=True)),
         upper=tuple(limits[n][1] if n in limits else v for n, v in zip(labels, domain.upper, strict=True)),
     )
 
 
 def _card(
-    config: Mapping[str, Any], sets: list[TrainingSet], domain: Domain, fold: tuple[int, int] | None, seconds: float
-) -> dict[str, Any]:
+    config: Mapping[str, Any], sets: list[TrainingSet], domain: Domain, fold: tuple[int, int] | None,
+    planes: Sequence[Plane], seconds: float,
+) -> dict[str, Any]:  # fmt: skip
     labels = config["network"]["labels"]
     data = [
         {
@@ -178,6 +190,7 @@ def _card(
         for source, s in zip(config["data"], sets, strict=True)
     ]
     option = "" if fold is None else f" --fold {fold[0]}/{fold[1]}"
+    option += "".join(f" --without {plane_text(p)}" for p in planes)
     return {
         "name": config["name"],
         "version": __version__,
@@ -202,6 +215,7 @@ def _card(
         },
         "heldout": {
             "fold": None if fold is None else list(fold),
+            "planes": [plane_text(p) for p in planes],
             "seed": config["seed"],
             "rows": {
                 s.name: {"file": Path(source["path"]).name, "rows": s.index[s.held].tolist()}

@@ -41,7 +41,8 @@ def corrected(teacher: TrainingSet, truth: TrainingSet, match: int, split: float
         if len(here) < 5:
             raise ValueError(f"only {len(here)} computed models to correct {teacher.name} with; at least 5 are needed")
         error = np.stack([np.where(truth.mask[i], teacher.y[j] - truth.y[i], np.nan) for j, i in here])
-        bias = np.nanmedian(error, axis=0)
+        known_somewhere = np.isfinite(error).any(axis=0)
+        bias = np.nanmedian(np.where(known_somewhere, error, 0.0), axis=0)
         # Models on other depths lose the error of a layer where they have it.
         for j in np.flatnonzero((teacher.x[:, 0] > split) == hot):
             y[j] -= [np.interp(teacher.layer[j], number, b) for b in bias]

@@ -28,11 +28,19 @@ def predict_like(emulator: Emulator, truth: Structures) -> Array:
     NaN where a model has no layer or the emulator no depth, and all over where its labels lie outside the domain.
     """
     out = np.full(truth.profiles.shape, np.nan)
+    spherical = None
+    if "mass" in emulator.domain.labels and "geometry" in truth.extra:
+        spherical = truth.extra["geometry"] == "s"
     for i in range(len(truth)):
         layers = int(truth.n_depth[i])
         labels: dict[str, Any] = {n: float(truth.labels[n][i]) for n in emulator.domain.labels if n in truth.labels}
+        if spherical is not None:
+            mass = float(truth.column("mass")[i])
+            labels |= {"mass": mass} if spherical[i] and np.isfinite(mass) else {}
         if not emulator.domain.contains(**labels):
             continue
+        if spherical is not None:
+            labels["geometry"] = "sphere" if spherical[i] else "plane"
         tau = 10.0 ** truth.log_tau_ross[i, :layers]
         there = (tau >= emulator.tau_ross[0] * (1 - 5e-3)) & (tau <= emulator.tau_ross[-1] * (1 + 5e-3))
         a = emulator.predict(**labels, tau_ross=tau[there])
@@ -64,7 +72,7 @@ def score_profiles(predicted: Array, truth: Structures) -> dict[str, dict[str, A
     """
     error = relative_errors(predicted, truth)
     scored = np.isfinite(predicted[..., 1]).any(axis=1)
-    residual = [_residual(predicted[i, 1 : int(truth.n_depth[i])], truth.labels["logg"][i]) for i in range(len(truth))]
+    residual = [_residual(predicted[i], truth, i) for i in range(len(truth))]
     out: dict[str, dict[str, Any]] = {}
     for name, there in teff_sets(truth.labels["teff"]).items():
         which = scored & there
@@ -122,10 +130,15 @@ def format_scores(scores: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _residual(profiles: Array, logg: float) -> Array:
-    """Hydrostatic residual between layers in per cent."""
-    rhox, _, p, _, _, acceleration = profiles.T
-    return 100.0 * physics.hydrostatic_residual(rhox, p, acceleration, np.asarray(10.0**logg))
+def _residual(profiles: Array, truth: Structures, i: int) -> Array:
+    """Hydrostatic residual between layers in per cent, with the gravity at the heights of the computed sphere."""
+    n = int(truth.n_depth[i])
+    rhox, _, p, _, _, acceleration = profiles[1:n].T
+    height = None
+    if "geometry" in truth.extra and truth.extra["geometry"][i] == "s" and "depth_cm" in truth.more:
+        height = -truth.more["depth_cm"][i, 1:n] / truth.extra["radius"][i]
+    gravity = np.asarray(10.0 ** truth.labels["logg"][i])
+    return 100.0 * physics.hydrostatic_residual(rhox, p, acceleration, gravity, height)
 
 
 def teff_sets(teff: Array) -> dict[str, NDArray[np.bool_]]:
