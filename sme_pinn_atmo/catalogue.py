@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from . import __version__
 from .emulator import Emulator, write_atomically
+from .labels import as_planes
+from .physics import curvature
 from .structure import PROFILES, ModelAtmosphere
 
 __all__ = ["CatalogueError", "count_rows", "predict_catalogue", "read_catalogue", "read_labels"]
@@ -134,8 +136,14 @@ def read_catalogue(path: str | Path, rows: Any = slice(None)) -> ModelAtmosphere
             profiles: dict[str, Any] = {f: file[f][rows].astype(float) for f in needed}
             labels = {k: v[rows].astype(float) for k, v in file["labels"].items()}
             profiles["tau_ross"] = np.broadcast_to(file["tau_ross"][()], profiles["rhox"].shape)
+            radius: Any = np.inf
+            if "mass" in labels:  # spheres where `predict` makes them
+                profiles["given"] = {f: file[f][rows].astype(float) for f in ("density", "height") if f in file}
+                x = as_planes(np.stack([labels["logg"], labels["mass"]], -1), ("logg", "mass"), None)
+                with np.errstate(divide="ignore"):
+                    radius = 1.0 / curvature(10.0 ** x[..., 0], x[..., 1])
             return ModelAtmosphere(
-                labels, **profiles, solar_scale=file.attrs["solar_scale"], source=file.attrs["model"]
+                labels, **profiles, solar_scale=file.attrs["solar_scale"], source=file.attrs["model"], radius=radius
             )
     except OSError as error:
         raise CatalogueError(f"{path} is not an HDF5 file: {error}") from None

@@ -192,7 +192,7 @@ class Emulator:
         if on_outside != "nan":
             self._check_finite(x, profiles)
         atmosphere = self._atmosphere(x, given, profiles, tau)
-        return (atmosphere, self._std(x, atmosphere, tau)) if return_std else atmosphere
+        return (atmosphere, self._std(given, atmosphere, tau)) if return_std else atmosphere
 
     def jacobian(
         self, *, fields: Sequence[str] = ("temperature", "gas_pressure", "electron_density", "opacity"),

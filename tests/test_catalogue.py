@@ -148,3 +148,17 @@ def test_a_file_of_other_content_is_refused(tmp_path: Path) -> None:
         file["rhox"] = [1.0]
     with pytest.raises(CatalogueError, match="has no 'temperature'"):
         read_catalogue(tmp_path / "b.h5")
+
+
+def test_spheres_come_back_as_they_were(tiny_sphere: Path, tmp_path: Path) -> None:
+    emulator = Emulator.load(tiny_sphere)
+    stars = {"teff": [5000.0, 5200.0], "logg": [1.5, 4.0], "mass": [0.7, 1.0]}
+    table, out = tmp_path / "stars.csv", tmp_path / "atmospheres.h5"
+    Table(stars).write(table)
+    predict_catalogue(emulator, table, out, precision="float64", progress=False)
+    read, made = read_catalogue(out), emulator.predict(**stars)
+    assert read.geometry.tolist() == ["sphere", "plane"]
+    np.testing.assert_allclose(read.radius, made.radius)
+    for name in ("height", "density", "gas_pressure"):
+        np.testing.assert_array_equal(read.profile(name), made.profile(name))
+    np.testing.assert_array_equal(read.hydrostatic_residual(), made.hydrostatic_residual())
