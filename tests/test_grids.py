@@ -268,3 +268,28 @@ def test_checksum_of_models_knows_no_file_and_every_number(tmp_path: Path, struc
     other[7, 11, 2] *= 1.0001
     assert replace(structures, profiles=other).checksum() != structures.checksum()
     assert structures.select(np.arange(59, -1, -1)).checksum() != structures.checksum()
+
+
+def test_a_sphere_goes_to_marcs_and_back(tiny_sphere: Path, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from sme_pinn_atmo.cli import main
+
+    emulator = Emulator.load(tiny_sphere)
+    tau = 10.0**MARCS_LOG_TAU
+    star = {"teff": 4900.0, "logg": 1.2, "mass": 0.8}
+    options = [w for n, v in star.items() for w in (f"--{n}", str(v))]
+    for geometry in ("sphere", "plane"):
+        out = tmp_path / f"{geometry}.mod"
+        run = [*options, "--model", str(tiny_sphere), "--geometry", geometry, "--out", str(out)]
+        assert CliRunner().invoke(main, ["predict", *run]).exit_code == 0
+        made, back = emulator.predict(**star, geometry=geometry, tau_ross=tau), read(out)
+        sphere = geometry == "sphere"
+        assert back.extra["geometry"][0] == geometry[0]
+        np.testing.assert_allclose(back.extra["radius"][0], made.radius if sphere else 1.0, rtol=1e-4)
+        np.testing.assert_allclose(back.extra["mass"][0], 0.8 if sphere else 0.0)
+        np.testing.assert_allclose(back.profiles[0, :, 2], made.gas_pressure, rtol=1e-4)
+        if sphere:
+            np.testing.assert_allclose(back.more["depth_cm"][0], -made.height, rtol=1e-3, atol=1e6)
+    spread = [emulator.predict(**star, geometry=g).gas_pressure[0] for g in ("sphere", "plane")]
+    assert abs(spread[0] / spread[1] - 1) > 0.01

@@ -73,7 +73,7 @@ function trapezoids(x, y) {
 
 function marcs(atm, site) {
   const { teff, logg, m_h: mH = 0, alpha_m: alphaM = 0, vturb = 0 } = atm.labels;
-  const { boltzmann, atomic_mass: u, stefan_boltzmann: sigma } = site.constants;
+  const { boltzmann, atomic_mass: u, stefan_boltzmann: sigma, solar_luminosity: sun } = site.constants;
   const mixture = elements(site.composition, atm.solar_scale);
   const logTau = atm.tau_ross.map(Math.log10);
   const log5000 = tau5000(atm, mixture, { ...site.continuum, boltzmann }).map(Math.log10);
@@ -89,10 +89,12 @@ function marcs(atm, site) {
     `${exponent(1e3 * sigma * teff ** 4, 4, 12)} Flux [erg/cm2/s]`,
     `${exponent(10 ** logg, 4, 12)} Surface gravity [cm/s2]`,
     `${fixed(vturb, 1, 5)}        Microturbulence parameter [km/s]`,
-    "  0.0        No mass for plane-parallel models",
+    atm.radius ? `${exponent(atm.labels.mass, 4, 12)} Mass [Msun]` : "  0.0        No mass for plane-parallel models",
     ` ${fixed(mH, 2, 0, true)} ${fixed(alphaM, 2, 0, true)} Metallicity [Fe/H] and [alpha/Fe]`,
-    "  1.0000E+00 1 cm radius for plane-parallel models",
-    "  0.0000E+00 Luminosity [Lsun] FOR A RADIUS OF 1 cm!",
+    ...(atm.radius
+      ? [`${exponent(atm.radius, 4, 12)} Radius [cm] at Tau(Rosseland)=1.0`,
+        `${exponent(4e3 * Math.PI * atm.radius ** 2 * sigma * teff ** 4 / sun, 4, 12)} Luminosity [Lsun]`]
+      : ["  1.0000E+00 1 cm radius for plane-parallel models", "  0.0000E+00 Luminosity [Lsun] FOR A RADIUS OF 1 cm!"]),
     "  0.00 0.00 0.000 0.00 are the convection parameters: alpha, nu, y and beta",
     "  0.00000 0.00000 0.00E+00 are X, Y and Z, not given",
     "Logarithmic chemical number abundances, H always 12.00",
@@ -101,7 +103,7 @@ function marcs(atm, site) {
     "Model structure",
     " k lgTauR  lgTau5    Depth     T        Pe          Pg         Prad       Pturb",
     ...layers(atm, (get, i) => [String(i + 1).padStart(3), fixed(logTau[i], 2, 5), fixed(log5000[i], 4, 7),
-      exponent(sums[i] - zero, 3, 10), fixed(get("temperature"), 1, 7), "",
+      exponent(atm.radius ? -get("height") : sums[i] - zero, 3, 10), fixed(get("temperature"), 1, 7), "",
       exponent(get("electron_density") * boltzmann * get("temperature"), 4, 10), "",
       exponent(get("gas_pressure"), 4, 10), "",
       exponent(atm.radiative_acceleration[0] * atm.rhox[0] + acceleration[i], 4, 10), "", "0.0000E+00"].join(" ")),

@@ -18,6 +18,8 @@ from .base import Command, say, write_table
 @click.option("--m-h", type=float, help="[M/H] in dex.")
 @click.option("--alpha-m", type=float, help="[alpha/M] in dex.")
 @click.option("--vturb", type=float, help="Microturbulence [km/s].")
+@click.option("--mass", type=float, help="Mass [Msun], of a model that knows spheres.")
+@click.option("--geometry", type=click.Choice(["plane", "sphere"]), help="Of such a model; a sphere up to log g 3.")
 @click.option("--format", "kind",
               help="ecsv, fits, h5, json, kurucz, marcs, moog, turbospectrum; by the suffix if left out.")  # fmt: skip
 @click.option("--column", "columns", metavar="LABEL=NAME", multiple=True, help="Column of LABELS for a label.")
@@ -27,8 +29,8 @@ from .base import Command, say, write_table
 @click.option("--json", "as_json", is_flag=True, help="Print counts as JSON (of a catalogue).")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write.")
 def predict(
-    labels: Path | None, model: str, kind: str | None, columns: tuple[str, ...], fields: tuple[str, ...], std: bool,
-    double: bool, as_json: bool, out: Path, **one: float | None,
+    labels: Path | None, model: str, geometry: str | None, kind: str | None, columns: tuple[str, ...],
+    fields: tuple[str, ...], std: bool, double: bool, as_json: bool, out: Path, **one: float | None,
 ) -> None:  # fmt: skip
     """Write the atmosphere of one star, or those of a catalogue.
 
@@ -48,6 +50,8 @@ def predict(
 
     given: dict[str, Any] = {k: v for k, v in one.items() if v is not None}
     emulator = Emulator.load(model)
+    if geometry is not None:
+        given["geometry"] = geometry
     if labels is None:
         for_catalogues = {"--column": columns, "--field": fields, "--std": std, "--double": double, "--json": as_json}
         if meaningless := [option for option, value in for_catalogues.items() if value]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.constants import L_sun
 from scipy.constants import Stefan_Boltzmann
 
 from ..composition import ALPHA_ELEMENTS, ATOMIC_NUMBER, SOLAR_SCALES
@@ -116,7 +117,7 @@ def parse_marcs(path: Path, lines: list[str]) -> Structures:
 
 
 def write_marcs(path: str | Path, atmosphere: ModelAtmosphere) -> None:
-    """Write one atmosphere as a plane-parallel `.mod` file that `read_marcs` and Korg's `read_model_atmosphere` take.
+    """Write one atmosphere as a `.mod` file that `read_marcs` and Korg's `read_model_atmosphere` take.
 
     The format gives log tau_Ross with two decimals: predict at 10**`MARCS_LOG_TAU` for depths that they hold exactly.
     Its tau(5000 A) is the continuum of `continuum.tau_5000`; its density counts atoms only; its convection columns are
@@ -134,6 +135,9 @@ def write_marcs(path: str | Path, atmosphere: ModelAtmosphere) -> None:
     # Depth from dz = dm / rho, zero where tau_Ross = 1; radiation pressure from dP_rad = a dm, zero at m = 0.
     z = np.concatenate([[0.0], np.cumsum(np.diff(m) * 0.5 * (1 / density[1:] + 1 / density[:-1]))])
     z -= np.interp(0.0, log_tau, z)
+    sphere = atmosphere.geometry == "sphere"
+    if sphere:
+        z = -atmosphere.height
     a = atmosphere.radiative_acceleration
     radiation = a[0] * m[0] + np.concatenate([[0.0], np.cumsum(np.diff(m) * 0.5 * (a[1:] + a[:-1]))])
     weight = atmosphere.density / atmosphere.atom_density / ATOMIC_MASS
@@ -147,10 +151,9 @@ def write_marcs(path: str | Path, atmosphere: ModelAtmosphere) -> None:
         f"{1e3 * Stefan_Boltzmann * get['teff'] ** 4:12.4E} Flux [erg/cm2/s]",
         f"{10.0 ** get['logg']:12.4E} Surface gravity [cm/s2]",
         f"{get.get('vturb', 0.0):5.1f}        Microturbulence parameter [km/s]",
-        "  0.0        No mass for plane-parallel models",
+        f"{get['mass']:12.4E} Mass [Msun]" if sphere else "  0.0        No mass for plane-parallel models",
         f" {m_h:+.2f} {alpha_m:+.2f} Metallicity [Fe/H] and [alpha/Fe]",
-        "  1.0000E+00 1 cm radius for plane-parallel models",
-        "  0.0000E+00 Luminosity [Lsun] FOR A RADIUS OF 1 cm!",
+        *_size(atmosphere),
         "  0.00 0.00 0.000 0.00 are the convection parameters: alpha, nu, y and beta",
         "  0.00000 0.00000 0.00E+00 are X, Y and Z, not given",
         "Logarithmic chemical number abundances, H always 12.00",
@@ -169,6 +172,16 @@ def write_marcs(path: str | Path, atmosphere: ModelAtmosphere) -> None:
     ):
         out.append(f"{i:3d} {tau:5.2f}  {kappa:10.4E}  {rho:10.4E} {mu:5.3f}  0.000E+00 0.00000  {mass:12.6E}")
     write_atomically(Path(path), ("\n".join(out) + "\n").encode())
+
+
+def _size(atmosphere: ModelAtmosphere) -> list[str]:
+    """The lines of radius and luminosity."""
+    if atmosphere.geometry == "plane":
+        return ["  1.0000E+00 1 cm radius for plane-parallel models",
+                "  0.0000E+00 Luminosity [Lsun] FOR A RADIUS OF 1 cm!"]  # fmt: skip
+    radius, teff = float(atmosphere.radius), float(atmosphere.labels["teff"])
+    luminosity = 4e3 * np.pi * radius**2 * Stefan_Boltzmann * teff**4 / L_sun.cgs.value
+    return [f"{radius:12.4E} Radius [cm] at Tau(Rosseland)=1.0", f"{luminosity:12.4E} Luminosity [Lsun]"]
 
 
 def _table(path: Path, lines: list[str], start: int, n: int, columns: int) -> np.ndarray:
