@@ -57,20 +57,21 @@ export async function golden(name, site) {
   return out;
 }
 
-/** For each star of `golden/stars.json`: what Python says of it, beside what the page says. */
-export async function stars(site) {
+/** For each star of a file: what the page says of it, and the files that it writes. */
+export async function stars(path, site) {
   const { FORMATS } = await site.module("files.js");
   const out = [];
-  for (const { model: name, labels, profiles } of await json(site.load, "golden/stars.json")) {
+  for (const { model: name, labels, geometry, profiles } of await json(site.load, path)) {
     const m = await model(name, site);
     const x = m.stack(labels);
     const star = { inside: m.domain.inside(x), complaint: m.domain.complaint(x), nearest: m.domain.nearest(x) };
     if (star.inside) {
-      const atm = m.predict(labels);
+      const atm = m.predict(labels, { geometry });
       star.profiles = Object.fromEntries(Object.keys(m.site.profiles).map((n) => [n, [...atm[n]]]));
-      star.std = Object.fromEntries(Object.entries(m.std(atm)).map(([n, v]) => [n, [...v]]));
+      star.radius = atm.radius ?? null;
+      star.std = Object.fromEntries(Object.entries(m.std(atm) ?? {}).map(([n, v]) => [n, [...v]]));
       star.files = Object.fromEntries(Object.entries(FORMATS).map(([kind, { write, logTau = null }]) =>
-        [kind, write(m.predict(labels, { logTau }), m.site)]));
+        [kind, write(m.predict(labels, { logTau, geometry }), m.site)]));
       // The writers alone, on the very numbers of Python.
       star.same = Object.fromEntries(Object.entries(FORMATS).map(([kind, { write }]) => {
         const given = profiles[kind === "marcs" ? "marcs" : "own"];

@@ -29,7 +29,7 @@ from sme_pinn_atmo.structure import PROFILES
 
 CHECK = Path(__file__).with_name("explorer_check.mjs")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-MODELS = ("atlas12", "atlas9")
+MODELS = tuple(sorted(p.stem for p in (Path(atmospheres.__file__).parents[1] / "models").glob("*.safetensors")))
 
 #: Stars whose files are compared; the last two lie outside.
 STARS: tuple[tuple[str, dict[str, float]], ...] = (
@@ -54,18 +54,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "golden").mkdir()
     for name in MODELS:
         write_golden(Emulator.load(name), folder / "golden" / f"{name}.bin", n=200)
-    rows = []
-    for name, labels in STARS:
-        emulator = Emulator.load(name)
-        profiles = {}
-        if emulator.domain.contains(**labels):
-            for kind, tau in (("own", None), ("marcs", 10.0**MARCS_LOG_TAU)):
-                atmosphere = emulator.predict(**labels, tau_ross=tau)
-                profiles[kind] = {p: atmosphere.profile(p).tolist() for p in PROFILES}
-        rows.append({"model": name, "labels": labels, "profiles": profiles})
+    rows = [row(Emulator.load(name), labels) for name, labels in STARS]
     (folder / "golden" / "stars.json").write_text(json.dumps(rows))
     shutil.copy(CHECK, folder)
     return folder
+
+
+def row(emulator: Emulator, labels: dict[str, float], geometry: str | None = None) -> dict[str, Any]:
+    """A star for `stars` of explorer_check.mjs, with Python's profiles on the model's depths and on those of MARCS."""
+    profiles = {}
+    if emulator.domain.contains(**labels):
+        for kind, log_tau in (("own", None), ("marcs", MARCS_LOG_TAU)):
+            tau = None if log_tau is None else 10.0**log_tau
+            atmosphere = emulator.predict(**labels, geometry=geometry, tau_ross=tau)
+            profiles[kind] = {p: atmosphere.profile(p).tolist() for p in PROFILES}
+    return {"model": emulator.name, "labels": labels, "geometry": geometry, "profiles": profiles}
 
 
 def node(site: Path, function: str, *arguments: Any) -> Any:
@@ -78,20 +81,43 @@ def node(site: Path, function: str, *arguments: Any) -> Any:
     return json.loads(done.stdout, parse_int=float)  # JavaScript writes 1e20 with all its zeros
 
 
-def agree(found: dict[str, float]) -> None:
-    assert found["stars"] == 200
+def agree(found: dict[str, float], stars: int = 200) -> None:
+    assert found["stars"] == stars
     assert found["value"] < 1e-10
     assert found["there"] < 1e-10
     assert found["jacobian"] < 1e-8
 
 
-def test_every_packaged_model_is_compared() -> None:
-    assert set(MODELS) == {p.stem for p in (Path(atmospheres.__file__).parents[1] / "models").glob("*.safetensors")}
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_the_network_in_node_equals_numpy(site: Path, name: str) -> None:
     agree(node(site, "golden", name))
+
+
+@pytest.mark.parametrize("geometry", [None, "plane", "sphere"])
+@pytest.mark.parametrize("logg", [0.2, 4.5])
+def test_spheres_are_those_of_python(site: Path, tiny_sphere: Path, logg: float, geometry: str | None) -> None:
+    emulator = Emulator.load(tiny_sphere)
+    for suffix in (".json", ".safetensors"):
+        shutil.copy(tiny_sphere.with_suffix(suffix), site / "models")
+    labels = {"teff": 4800.0, "logg": logg, "m_h": -0.2, "alpha_m": 0.1, "vturb": 1.5, "mass": 0.8}
+    (site / "golden" / "spheres.json").write_text(json.dumps([row(emulator, labels, geometry)]))
+    (found,) = node(site, "stars", "golden/spheres.json")
+    atmosphere = emulator.predict(**labels, geometry=geometry)
+    for profile in PROFILES:
+        mine = np.array(found["profiles"][profile], dtype=float)
+        largest = float(np.abs(atmosphere.profile(profile)).max())  # heights go through 0
+        np.testing.assert_allclose(mine, atmosphere.profile(profile), rtol=1e-10, atol=1e-12 * largest)
+    if np.isfinite(atmosphere.radius):
+        assert found["radius"] == pytest.approx(float(atmosphere.radius), rel=1e-14)
+    else:
+        assert found["radius"] is None
+
+
+def test_the_network_of_spheres_equals_numpy(site: Path, tiny_sphere: Path) -> None:
+    for suffix in (".json", ".safetensors"):
+        shutil.copy(tiny_sphere.with_suffix(suffix), site / "models")
+    write_golden(Emulator.load(tiny_sphere), site / "golden" / "tiny_sphere.bin", n=40)
+    agree(node(site, "golden", "tiny_sphere"), 40)
 
 
 def test_the_plot_library_is_what_npm_has(site: Path) -> None:
@@ -109,7 +135,7 @@ def test_page_and_one_model_are_small(site: Path) -> None:
 
 @pytest.fixture(scope="session")
 def stars(site: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = node(site, "stars")
+    found: list[dict[str, Any]] = node(site, "stars", "golden/stars.json")
     return found
 
 
@@ -134,9 +160,11 @@ def test_profiles_and_error_bars_are_those_of_python(stars: list[dict[str, Any]]
     atmosphere, std = Emulator.load(name).predict(**labels, return_std=True)
     for profile in PROFILES:
         mine = np.array(stars[i]["profiles"][profile], dtype=float)
-        np.testing.assert_allclose(mine, atmosphere.profile(profile), rtol=1e-10)
+        largest = float(np.abs(atmosphere.profile(profile)).max())  # heights go through 0
+        np.testing.assert_allclose(mine, atmosphere.profile(profile), rtol=1e-10, atol=1e-12 * largest)
         if profile != "tau_ross":
-            np.testing.assert_allclose(stars[i]["std"][profile], std[profile], rtol=1e-10)
+            largest = float(std[profile].max())
+            np.testing.assert_allclose(stars[i]["std"][profile], std[profile], rtol=1e-10, atol=1e-12 * largest)
 
 
 @pytest.mark.parametrize("kind", ["kurucz", "marcs", "moog", "turbospectrum", "ecsv", "json"])
@@ -153,9 +181,17 @@ def test_files_are_those_of_the_command_line(stars: list[dict[str, Any]], tmp_pa
     if kind in ("ecsv", "json"):
         number = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?")
         assert number.sub("#", mine) == number.sub("#", text)
-        np.testing.assert_allclose([*map(float, number.findall(mine))], [*map(float, number.findall(text))], rtol=1e-12)
+        for one, other in zip(columns(mine, kind), columns(text, kind), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12 * np.abs(other).max())
     else:
         assert mine == text
+
+
+def columns(text: str, kind: str) -> list[np.ndarray]:
+    """Numbers of a table, column by column."""
+    if kind == "json":
+        return [np.array(column) for column in json.loads(text, parse_int=float)["columns"].values()]
+    return [*np.loadtxt(text.splitlines(), skiprows=1 + text.count("\n# ") + text.startswith("# ")).T]
 
 
 def test_numbers_are_written_as_in_python(site: Path) -> None:

@@ -5,9 +5,8 @@ import { interpolate } from "./physics.js";
 
 export class Domain {
   /** card: `domain` of a model card; units: {label: unit} of the labels that are not in dex. */
-  constructor({ labels, lower, upper, defaults, strips, kiel }, units) {
-    Object.assign(this, { labels, lower, upper, defaults, units });
-    this.strips = strips ?? (kiel ? [{ label: "logg", along: "teff", knots: kiel.teff, low: kiel.logg_min, high: kiel.logg_max }] : []);
+  constructor({ labels, lower, upper, defaults, strips }, units) {
+    Object.assign(this, { labels, lower, upper, defaults, strips, units });
     this.teff = labels.indexOf("teff");
     this.logg = labels.indexOf("logg");
   }
