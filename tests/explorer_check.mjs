@@ -61,7 +61,7 @@ export async function golden(name, site) {
 export async function stars(path, site) {
   const { FORMATS } = await site.module("files.js");
   const out = [];
-  for (const { model: name, labels, geometry, profiles } of await json(site.load, path)) {
+  for (const { model: name, labels, geometry, profiles, radius } of await json(site.load, path)) {
     const m = await model(name, site);
     const x = m.stack(labels);
     const star = { inside: m.domain.inside(x), complaint: m.domain.complaint(x), nearest: m.domain.nearest(x) };
@@ -76,7 +76,7 @@ export async function stars(path, site) {
       star.same = Object.fromEntries(Object.entries(FORMATS).map(([kind, { write }]) => {
         const given = profiles[kind === "marcs" ? "marcs" : "own"];
         const exact = Object.fromEntries(Object.entries(given).map(([n, v]) => [n, Float64Array.from(v)]));
-        return [kind, write({ ...atm, ...exact }, m.site)];
+        return [kind, write({ ...atm, ...exact, ...(radius && { radius }) }, m.site)];
       }));
     }
     out.push(star);

@@ -31,6 +31,8 @@ CHECK = Path(__file__).with_name("explorer_check.mjs")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MODELS = tuple(sorted(p.stem for p in (Path(atmospheres.__file__).parents[1] / "models").glob("*.safetensors")))
 
+FORMATS = ("kurucz", "marcs", "moog", "turbospectrum", "ecsv", "json")
+
 #: Stars whose files are compared; the last two lie outside.
 STARS: tuple[tuple[str, dict[str, float]], ...] = (
     ("atlas12", {"teff": 5777.0, "logg": 4.44}),
@@ -62,13 +64,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def row(emulator: Emulator, labels: dict[str, float], geometry: str | None = None) -> dict[str, Any]:
     """A star for `stars` of explorer_check.mjs, with Python's profiles on the model's depths and on those of MARCS."""
-    profiles = {}
+    profiles: dict[str, Any] = {}
+    radius = None
     if emulator.domain.contains(**labels):
         for kind, log_tau in (("own", None), ("marcs", MARCS_LOG_TAU)):
             tau = None if log_tau is None else 10.0**log_tau
             atmosphere = emulator.predict(**labels, geometry=geometry, tau_ross=tau)
             profiles[kind] = {p: atmosphere.profile(p).tolist() for p in PROFILES}
-    return {"model": emulator.name, "labels": labels, "geometry": geometry, "profiles": profiles}
+            radius = float(atmosphere.radius) if atmosphere.geometry == "sphere" else None
+    return {"model": emulator.name, "labels": labels, "geometry": geometry, "profiles": profiles, "radius": radius}
 
 
 def node(site: Path, function: str, *arguments: Any) -> Any:
@@ -95,7 +99,9 @@ def test_the_network_in_node_equals_numpy(site: Path, name: str) -> None:
 
 @pytest.mark.parametrize("geometry", [None, "plane", "sphere"])
 @pytest.mark.parametrize("logg", [0.2, 4.5])
-def test_spheres_are_those_of_python(site: Path, tiny_sphere: Path, logg: float, geometry: str | None) -> None:
+def test_spheres_are_those_of_python(
+    site: Path, tiny_sphere: Path, tmp_path: Path, logg: float, geometry: str | None
+) -> None:
     emulator = Emulator.load(tiny_sphere)
     for suffix in (".json", ".safetensors"):
         shutil.copy(tiny_sphere.with_suffix(suffix), site / "models")
@@ -111,6 +117,9 @@ def test_spheres_are_those_of_python(site: Path, tiny_sphere: Path, logg: float,
         assert found["radius"] == pytest.approx(float(atmosphere.radius), rel=1e-14)
     else:
         assert found["radius"] is None
+    for kind in FORMATS:
+        atmospheres._write_star(emulator, {**labels, "geometry": geometry}, tmp_path / kind, kind)
+        assert found["same"][kind] == (tmp_path / kind).read_text()
 
 
 def test_the_network_of_spheres_equals_numpy(site: Path, tiny_sphere: Path) -> None:
@@ -167,7 +176,7 @@ def test_profiles_and_error_bars_are_those_of_python(stars: list[dict[str, Any]]
             np.testing.assert_allclose(stars[i]["std"][profile], std[profile], rtol=1e-10, atol=1e-12 * largest)
 
 
-@pytest.mark.parametrize("kind", ["kurucz", "marcs", "moog", "turbospectrum", "ecsv", "json"])
+@pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("i", range(len(STARS) - 2))
 def test_files_are_those_of_the_command_line(stars: list[dict[str, Any]], tmp_path: Path, i: int, kind: str) -> None:
     name, labels = STARS[i]

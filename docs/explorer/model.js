@@ -64,7 +64,7 @@ export class Model {
       const [kappa, rho] = ["opacity", "density"].map((name) => rows[network.profiles.indexOf(name)].map(Math.exp));
       held.height = at(height(network.tau, kappa, rho, network.above));
     }
-    if (this.isSphere(labels, geometry)) held.radius = Math.sqrt((this.site.constants.solar_gm * mass) / 10 ** logg);
+    if (this.isSphere(labels, geometry)) held.radius = 1 / Math.sqrt(10 ** logg / (this.site.constants.solar_gm * mass));
     return this.atmosphere(this.stack(labels), { ...held, tau_ross: tau ?? network.tau });
   }
 
