@@ -27,9 +27,13 @@ def validate() -> None:
 def solar(
     model: str, out: Path, windows: tuple[tuple[float, float], ...], atlas: Path | None, lines: Path | None, code: str
 ) -> None:
-    """The solar spectrum from the PINN and from computed models against the KPNO atlas.
+    """The solar spectrum from the network and from computed models against the observed Sun: one page.
 
-    Needs SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate solar --window 6140 6180 --window 6400 6440
+    At first use it brings what it needs (8 MB; see sme-pinn-atmo data list); later it needs no network.
+
+    \b
+    Example: sme-pinn-atmo validate solar
+    Example: sme-pinn-atmo validate solar --window 6140 6180 --window 6400 6440
     """
     from ..korg import KorgError
     from ..validation import solar as sun
@@ -44,7 +48,24 @@ def solar(
         return
     for text in (format_rows(result.rows), format_lines(result.lines), format_sensitivity(result.sensitivity)):
         say(f"{text}\n")
-    say(f"all tables: {result.text}\nnumbers: {result.table}\nplot: {result.plot}")
+    say(f"page: {result.page}\nnumbers: {result.table}\nplot: {result.plot}")
+
+
+@validate.command(name="store-sun")
+@click.argument("model")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False),
+              help="File to write; by default the one in the package, which `validate solar` leads with.")  # fmt: skip
+def store_sun(model: str, out: Path | None) -> None:
+    """Store the Sun of a network that held out every computed Sun, for the first column of `validate solar`.
+
+    \b
+    Example: sme-pinn-atmo train atlas12_16000.toml --fold 2/4 --out FOLD.safetensors
+             sme-pinn-atmo validate store-sun FOLD.safetensors
+    """
+    from ..validation.unseen import PATH, store
+
+    content = store(model, out or PATH)
+    say(f"{out or PATH}: {content['training']['command']}, {content['training']['steps']} steps")
 
 
 @validate.command()

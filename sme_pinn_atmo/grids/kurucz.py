@@ -37,7 +37,7 @@ def read_kurucz(path: str | Path) -> Structures:
     m_h and alpha_m come from ABUNDANCE SCALE and CHANGE (whose values may or may not have the scale in them), on that
     scale of `composition.SOLAR_SCALES` that fits best (`extra["solar_scale"]`); vturb from the column VTURB, else from
     the title, else NaN. Depths are the standard ones of ATLAS (log tau = -6.875, step 0.125; or -5.757, -5.75, step
-    0.125, of hot models of 1993) where the integral of ABROSS over RHOX agrees with them to 0.05 dex, else that integral.
+    0.125, of hot models of 1993) where the integral of ABROSS over RHOX agrees with them to 0.05 dex, else that.
 
     Raises
     ------

@@ -25,6 +25,7 @@ def make(originals: Path, out: Path) -> None:
     """`c3k_atmosnet.npz`: 15,189 cool and 18,585 hot stars; the hot network has no RHOX, which
     `read_npz` makes from ABROSS."""
     labels, profiles, subset = [], [], []
+    single: Any
     for kind, first in (("cool", 1), ("hot", 2)):
         networks = {c: load_arrays(originals / f"atmosnet_c3k_col{c}_300neurons_{kind}.npz") for c in range(first, 7)}
         x = networks[2]["training_labels"].astype(float)
@@ -35,8 +36,9 @@ def make(originals: Path, out: Path) -> None:
         profiles.append(p)
         subset.append(np.full(len(x), kind))
     x, p = np.concatenate(labels), np.concatenate(profiles)
+    n, single = len(x), np.asarray(p, dtype=np.float32)
     models = Structures(
-        {k: x[:, j] for k, j in _LABELS.items()}, p.astype("f4"), np.tile(_LOG_TAU, (len(x), 1)), np.full(len(x), len(_LOG_TAU)),
+        {k: x[:, j] for k, j in _LABELS.items()}, single, np.tile(_LOG_TAU, (n, 1)), np.full(n, len(_LOG_TAU)),
         {"subset": np.concatenate(subset)}, "AtmosNet",
     )  # fmt: skip
     write_npz(out / "c3k_atmosnet.npz", models)

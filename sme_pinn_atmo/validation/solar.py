@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,14 @@ from tqdm import tqdm
 from .. import __version__
 from ..emulator import Emulator, write_atomically
 from ..grids import read
-from ..sources import find
+from ..sources import SETS, DataMissingError, checksum, find
+from ..sources.build import ensure
 from ..spectra import quiet_pysme
-from . import solar_tables as tables
 from .lines import bootstrap, choose_lines, equivalent_width, verdict
 from .masks import MASK, inside
+from .solar_page import curves, render
 from .solar_plots import plot_lines, plot_sensitivity, plot_windows
+from .solar_tables import plain
 from .spectrum import (
     Atlas,
     Fit,
@@ -35,6 +40,8 @@ from .spectrum import (
     read_nso_atlas,
     synthesise,
 )
+from .unseen import SUN
+from .unseen import load as load_unseen
 
 __all__ = ["FEATURES", "MASK", "STEPS", "SUN", "VMIC", "WINDOWS", "SolarResult", "run"]
 
@@ -51,9 +58,11 @@ WINDOWS: tuple[Window, ...] = (
     *FEATURES,
 )  # fmt: skip
 
-#: The Sun that all models stand for, as the computed ATLAS-12 model has it, and the microturbulence of the synthesis.
-SUN: dict[str, Any] = {"teff": 5770.0, "logg": 4.44, "m_h": 0.0, "alpha_m": 0.0, "vturb": 1.0}
+#: Microturbulence of the synthesis [km/s].
 VMIC = 0.85
+
+#: More syntheses than this are shared among processes.
+_ALONE = 40
 
 #: Steps of the sensitivity: text, label, step. With m_h the abundances of the synthesis move too; vmic stays.
 STEPS = (("Teff +50 K", "teff", 50.0), ("Teff -50 K", "teff", -50.0), ("logg +0.1", "logg", 0.1),
@@ -74,18 +83,13 @@ _RESOLUTION = 0.02
 
 _REFERENCE = "ATLAS-12"
 
-_PUBLISHED = {
-    "solar/kpno1984_flux_atlas.npz": "Kurucz et al. 1984, Solar Flux Atlas (kurucz.harvard.edu/sun)",
-    "solar/vald_solar_3000_9993.lin": "a VALD3 'extract stellar' of the Sun, short format (vald.astro.uu.se)",
-    "solar/atlas12_sun_t5770g4.44_vt1.atm": "an ATLAS-12 model of the Sun (Kurucz deck)",
-    "solar/atlas9_sun_t5777g4.4377_vt1.dat": "an ATLAS9 model of the Sun (Kurucz deck)",
-    "solar/marcs_sun.mod": "the MARCS model of the Sun (marcs.oreme.org)",
-}
+#: Files of the data set "solar": observed atlas, line list, and the Suns of ATLAS-12, ATLAS9 and MARCS.
+_FILES = SETS["solar"].files
 
 
 @dataclass(frozen=True)
 class SolarResult:
-    """What `run` found: also in the JSON file `table` and, for people, in the Markdown file `text`.
+    """What `run` found: also in the JSON file `table` and, for people, in the page `page`.
 
     rows : one dictionary a window and model; lines : equivalent widths; sensitivity : one dictionary a window
     """
@@ -95,35 +99,40 @@ class SolarResult:
     sensitivity: list[dict[str, Any]]
     plot: Path
     table: Path
-    text: Path
+    page: Path
 
 
-def sources(atlas: Path | None = None, lines: Path | None = None) -> tuple[Atlas, Any, list[Path]]:
-    """The observed atlas, the line list and the files of the computed ATLAS-12, ATLAS9 and MARCS Suns.
+def sources(
+    atlas: Path | None = None, lines: Path | None = None, progress: bool = True
+) -> tuple[Atlas, Any, dict[str, Path]]:
+    """The observed atlas, the line list, and the files used, by their names in the registry.
 
-    `atlas` named nso is PySME's own (`pysme.nso`).
+    What is not on this machine is brought. `atlas` named nso is PySME's own (`pysme.nso`).
 
     Raises
     ------
-    DataMissingError, ValueError : a file is missing or malformed
+    BringError, DataMissingError, ValueError : a file cannot be had, is missing or malformed
     """
-    names = list(_PUBLISHED)
-    given = {names[0]: atlas, names[1]: lines}
-    paths = [given.get(name) or find(name) for name in _PUBLISHED]
-    observed = read_nso_atlas() if str(atlas) == "nso" else read_atlas(paths[0])
+    given = {_FILES[0]: atlas, _FILES[1]: lines}
+    try:
+        paths = {name: given.get(name) or find(name) for name in _FILES}
+    except DataMissingError:
+        ensure(SETS["solar"], progress)
+        paths = {name: given.get(name) or find(name) for name in _FILES}
+    observed = read_nso_atlas() if str(atlas) == "nso" else read_atlas(paths[_FILES[0]])
     with quiet_pysme():
-        listed = read_lines(paths[1])
+        listed = read_lines(paths[_FILES[1]])
     if not np.isfinite(np.asarray(listed["depth"], dtype=float)).all():
-        raise ValueError(f"{paths[1]} has no central depths: VALD gives them in an 'extract stellar'")
-    return observed, listed, paths[2:]
+        raise ValueError(f"{paths[_FILES[1]]} has no central depths: VALD gives them in an 'extract stellar'")
+    return observed, listed, paths
 
 
-def computed_suns(paths: Sequence[Path]) -> dict[str, Layers]:
+def computed_suns(paths: Mapping[str, Path]) -> dict[str, Layers]:
     """ATLAS-12, ATLAS9 and MARCS from the files of `sources`."""
     return {
-        _REFERENCE: layers_of(read(paths[0])),
-        "ATLAS9": layers_of(read(paths[1]), solar_scale="grevesse1998"),
-        "MARCS": layers_of(read(paths[2])),
+        _REFERENCE: layers_of(read(paths[_FILES[2]])),
+        "ATLAS9": layers_of(read(paths[_FILES[3]]), solar_scale="grevesse1998"),
+        "MARCS": layers_of(read(paths[_FILES[4]])),
     }
 
 
@@ -138,10 +147,13 @@ def run(
     are of the spectra with ATLAS-12's broadening and no other fit. Synthetic spectra are kept in `out`/cache under
     names made from all that they depend on.
 
+    First comes the Sun of a network that had not seen it (`unseen`), stored in the package, where `model` is the
+    packaged one that was trained like it.
+
     Parameters
     ----------
     code : "pysme" or "korg"
-    atlas_path, lines_path : other files than those of SME_PINN_ATMO_DATA
+    atlas_path, lines_path : other files than those of the data set "solar"
 
     Raises
     ------
@@ -150,7 +162,7 @@ def run(
     KorgError : code is "korg", and Korg is not usable
     """
     start = time.monotonic()
-    atlas, lines, paths = sources(atlas_path, lines_path)
+    atlas, lines, paths = sources(atlas_path, lines_path, progress)
     windows = list(dict.fromkeys((float(low), float(high)) for low, high in windows))
     observed = {w: atlas.window(*w, MASK) for w in windows}
     centres = np.asarray(lines["wlcent"], dtype=float)
@@ -159,7 +171,11 @@ def run(
             raise ValueError(f"the line list has no line in the window {low:g}-{high:g} A")
     emulators = [Emulator.load(name) for name in dict.fromkeys((model, "atlas9"))]
     pinn = f"PINN {emulators[0].name}"
-    stars: dict[str, Layers] = {f"PINN {e.name}": layers_of(e.predict(**SUN)) for e in emulators}
+    stars: dict[str, Layers] = {}
+    lead, stored = pinn, None
+    if model == "atlas12":
+        stars[lead := f"{pinn}, Sun unseen"], stored = load_unseen()
+    stars |= {f"PINN {e.name}": layers_of(e.predict(**SUN)) for e in emulators}
     stars |= computed_suns(paths)
     moved = {text: layers_of(emulators[0].predict(**{**SUN, label: SUN[label] + step})) for text, label, step in STEPS}
     clean = [w for w in windows if w not in FEATURES]
@@ -168,30 +184,62 @@ def run(
 
     out.mkdir(parents=True, exist_ok=True)
     everything = {**stars, **moved}
-    spectra: dict[tuple[Window, str], tuple[Array, Array]] = {}
-    with quiet_pysme():
-        for w, name in tqdm([(w, n) for w in windows for n in everything], disable=not progress, desc="synthesis"):
-            spectra[w, name] = synthesis(everything[name], lines, w, vmic=VMIC, cache=out / "cache")
+    spectra = _synthesise_all(synthesis, everything, lines, windows, out / "cache", progress)
     fits = {(w, name): fit_to_atlas(*spectra[w, name], *observed[w]) for w in windows for name in stars}
     noise = _noise(windows, observed, fits, spectra)
     rows = [row for w in windows for row in _compare(w, observed[w], noise[w], fits, spectra, list(stars))]
     widths = _widths(chosen, clean, observed, fits, spectra, list(stars))
-    sensitivity = [_sensitivity(w, fits[w, _REFERENCE].broadening, spectra, pinn) for w in windows]
+    sensitivity = [_sensitivity(w, fits[w, _REFERENCE].broadening, spectra, pinn, lead) for w in windows]
 
-    plot_windows(out, windows, observed, fits, spectra, pinn)
-    plot_sensitivity(out, sensitivity, fits, spectra, pinn)
-    plot_lines(out, widths, pinn)
+    plot_windows(out, windows, observed, fits, spectra, lead)
+    plot_sensitivity(out, sensitivity, fits, spectra, pinn, lead)
+    plot_lines(out, widths, lead)
     content = {
         "command": f"sme-pinn-atmo validate solar --model {model}" + ("" if code == "pysme" else f" --code {code}"),
         "version": __version__, "code": code, "sun": SUN, "vmic": VMIC, "abundances": "asplund2009", "mask": MASK,
         "parts": PARTS, "steps": {text: [label, step] for text, label, step in STEPS},
-        "models": {e.name: e.card["sha256"] for e in emulators},
+        "models": {e.name: e.card["sha256"] for e in emulators}, "lead": lead, "packaged": pinn,
+        "unseen": None if stored is None else {k: v for k, v in stored.items() if k != "layers"},
+        "observed": atlas.name, "files": {name: {"file": str(p), "sha256": checksum(p)} for name, p in paths.items()
+                                          if p.is_file()},
         "seconds": round(time.monotonic() - start, 1), "rows": rows, "lines": widths, "sensitivity": sensitivity,
     }  # fmt: skip
-    table, text = out / "solar.json", out / "solar.md"
-    write_atomically(table, (json.dumps(_plain(content), indent=1, allow_nan=False) + "\n").encode())
-    write_atomically(text, tables.document(content).encode())
-    return SolarResult(rows, widths, sensitivity, out / "solar.png", table, text)
+    table, page = out / "solar.json", out / "solar.html"
+    write_atomically(table, (json.dumps(plain(content), indent=1, allow_nan=False) + "\n").encode())
+    write_atomically(page, render(content, curves(windows, observed, fits, spectra, list(stars), lead)).encode())
+    return SolarResult(rows, widths, sensitivity, out / "solar.png", table, page)
+
+
+def _synthesise_all(
+    synthesis: Any, stars: Mapping[str, Layers], lines: Any, windows: Sequence[Window], cache: Path, progress: bool
+) -> dict[tuple[Window, str], tuple[Array, Array]]:  # fmt: skip
+    """Every window from every star; by as many processes as there are cores, four at most, where it is much."""
+    jobs = [(w, n) for w in windows for n in stars]
+    processes = min(4, os.cpu_count() or 1)
+    bar = tqdm(jobs, disable=not progress, desc="synthesis")
+    if synthesis is not synthesise or len(jobs) < _ALONE or processes == 1:
+        with quiet_pysme():
+            return {(w, n): synthesis(stars[n], lines, w, vmic=VMIC, cache=cache) for w, n in bar}
+    out = {}
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin, initargs=(lines, cache))
+    with pool, bar:
+        tasks = {pool.submit(_synthesise_one, stars[n], w): (w, n) for w, n in jobs}
+        for task in as_completed(tasks):
+            out[tasks[task]] = task.result()
+            bar.update()
+    return {job: out[job] for job in jobs}
+
+
+_shared: dict[str, Any] = {}
+
+
+def _begin(lines: Any, cache: Path) -> None:
+    _shared.update(lines=lines, cache=cache)
+
+
+def _synthesise_one(star: Layers, window: Window) -> tuple[Array, Array]:
+    with quiet_pysme():
+        return synthesise(star, _shared["lines"], window, vmic=VMIC, cache=_shared["cache"])
 
 
 def _synthesis(code: str, lines_path: Path | None) -> Any:
@@ -201,18 +249,8 @@ def _synthesis(code: str, lines_path: Path | None) -> Any:
     if code == "korg":
         from .korg_spectrum import synthesiser
 
-        name = list(_PUBLISHED)[1]
-        return synthesiser(lines_path or find(name))
+        return synthesiser(lines_path or find(_FILES[1]))
     raise ValueError(f"code = {code!r}; allowed: 'pysme', 'korg'")
-
-
-def _plain(value: Any) -> Any:
-    """The same for JSON, which has no NaN: null, where a window has no pixel of a kind."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _rms(x: Array) -> float:
@@ -322,13 +360,14 @@ def _widths(
 
 
 def _sensitivity(
-    w: Window, broadening: float, spectra: Mapping[Any, tuple[Array, Array]], pinn: str
+    w: Window, broadening: float, spectra: Mapping[Any, tuple[Array, Array]], pinn: str, lead: str
 ) -> dict[str, Any]:
-    """rms change of the PINN's flux in a window for a step in each label, beside PINN minus ATLAS-12."""
+    """rms change of the PINN's flux in a window for a step in each label, beside `lead` minus ATLAS-12."""
     wave, here = spectra[w, pinn]
     keep = ~inside(wave, MASK)
     row: dict[str, Any] = {"window": [*w], "feature": FEATURES.get(w, "")}
     for name in (*(text for text, _, _ in STEPS), _REFERENCE):
-        difference = broaden(wave, spectra[w, name][1] - here, broadening)[keep]
+        from_here = spectra[w, lead][1] if name == _REFERENCE else here
+        difference = broaden(wave, spectra[w, name][1] - from_here, broadening)[keep]
         row["PINN - ATLAS-12" if name == _REFERENCE else name] = _rms(difference)
     return row

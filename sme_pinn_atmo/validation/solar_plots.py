@@ -76,7 +76,7 @@ def _gaps(wave: Any, flux: Any) -> tuple[Any, Any]:
 
 
 def plot_sensitivity(
-    out: Path, rows: Sequence[Mapping[str, Any]], fits: Mapping[Any, Fit], spectra: Any, pinn: str
+    out: Path, rows: Sequence[Mapping[str, Any]], fits: Mapping[Any, Fit], spectra: Any, pinn: str, lead: str
 ) -> None:
     """What steps in the labels do, beside the error of the PINN: along wavelengths, and as rms in every window."""
     from matplotlib.figure import Figure
@@ -90,8 +90,8 @@ def plot_sensitivity(
     sigma = fits[w, _REFERENCE].broadening
     for k, name in enumerate(names[:-1:2]):
         left.plot(grid, 100 * broaden(grid, spectra[w, name][1] - here, sigma), color=f"C{k}", lw=0.8, label=name)
-    left.plot(grid, 100 * broaden(grid, here - spectra[w, _REFERENCE][1], sigma), color="k", lw=1.2,
-              label=f"{pinn} − {_REFERENCE}")  # fmt: skip
+    left.plot(grid, 100 * broaden(grid, spectra[w, lead][1] - spectra[w, _REFERENCE][1], sigma), color="k", lw=1.2,
+              label=f"{lead} − {_REFERENCE}")  # fmt: skip
     left.set(xlim=(w[0], min(w[1], w[0] + 20)), xlabel="wavelength in air [Å]", ylabel="change of the flux [%]")
     left.legend(fontsize=8)
     x = np.arange(len(rows))
@@ -100,7 +100,7 @@ def plot_sensitivity(
         colour = "k" if last else f"C{k // 2}"
         right.plot(x, [r[name] for r in rows], "D-" if last else "o", ms=6, color=colour,
                    mfc="none" if k % 2 and not last else colour,
-                   label=f"{pinn} − {_REFERENCE}" if last else name)  # fmt: skip
+                   label=f"{lead} − {_REFERENCE}" if last else name)  # fmt: skip
     labels = [f"{r['window'][0]:.0f}\n{r['feature']}" for r in rows]
     right.set(yscale="log", ylabel="rms change of the flux", xticks=x, xticklabels=labels, xlabel="window from [Å]")
     right.tick_params(axis="x", labelsize=7)

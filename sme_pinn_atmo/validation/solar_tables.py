@@ -1,23 +1,13 @@
-"""The results of `validate solar` as Markdown tables."""
+"""The results of `validate solar` as Markdown tables, for the terminal and for the page."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["document", "format_lines", "format_rows", "format_sensitivity"]
-
-
-def document(content: Mapping[str, Any]) -> str:
-    """All tables of a run, with what they were made by."""
-    sun = ", ".join(f"{k} {v:g}" for k, v in content["sun"].items())
-    return "\n\n".join((
-        "# The Sun",
-        f"`{content['command']}`, version {content['version']}: {content['code']}, LTE, {sun}; vmic {content['vmic']} "
-        f"km/s, abundances {content['abundances']}; {len(content['mask'])} masks, the same for all.",
-        format_rows(content["rows"]), format_parts(content["rows"]), format_lines(content["lines"]),
-        format_line_table(content["lines"]["table"]), format_sensitivity(content["sensitivity"]),
-    )) + "\n"  # fmt: skip
+__all__ = ["format_line_table", "format_lines", "format_parts", "format_rows", "format_sensitivity",
+           "plain"]  # fmt: skip
 
 
 def format_rows(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -97,6 +87,15 @@ def format_sensitivity(rows: Sequence[Mapping[str, Any]]) -> str:
     body = [[_title(r), *(f"{r[n]:.6f}" for n in names)] for r in rows]
     table = _table(["window [A]", *names], body)
     return f"rms change of the PINN's flux for steps in its labels (vmic fixed)\n\n{table}"
+
+
+def plain(value: Any) -> Any:
+    """The same for JSON, which has no NaN: null, where a window has no pixel of a kind."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _by_window(rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, dict[str, Mapping[str, Any]]]]:
