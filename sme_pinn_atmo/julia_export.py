@@ -13,7 +13,7 @@ from .labels import Domain
 from .physics import ATOMIC_MASS, BOLTZMANN
 from .runtime import FIELDS
 
-__all__ = ["export_julia", "write_golden"]
+__all__ = ["export_all", "export_julia", "write_golden"]
 
 #: Order of the tensors in the file; `feature_scale` and the rest as `runtime.Network` names them.
 _TENSORS = ("feature_mean", "feature_scale", "w_in", "b_in", "w", "b", "w_out", "b_out", "basis", "mean", "ln_tau")
@@ -58,6 +58,22 @@ def _kiel(domain: Domain) -> dict[str, tuple[float, ...]]:
     strip = next((s for s in domain.strips if (s.label, s.along) == ("logg", "teff")), None)
     knots, low, high = ((), (), ()) if strip is None else (strip.knots, strip.low, strip.high)
     return {"teff": knots, "logg_min": low, "logg_max": high}
+
+
+def export_all() -> list[Path]:
+    """Write what the Julia package has of the packaged models: exports in models/, and the golden file of its tests.
+
+    Raises FileNotFoundError outside a clone.
+    """
+    bridge = Path(__file__).resolve().parent / "julia_bridge"
+    if not (bridge / "test").is_dir():
+        raise FileNotFoundError(f"{bridge / 'test'} is not there: the Julia package's tests are in a clone only")
+    exported = sorted((bridge / "models").glob("*.pinn"))
+    for path in exported:
+        export_julia(Emulator.load(path.stem), path)
+    golden = bridge / "test" / "golden.bin"
+    write_golden(Emulator.load("atlas12"), golden, n=4, n_tau=9)
+    return [*exported, golden]
 
 
 def write_golden(emulator: Emulator, path: str | Path, *, n: int = 24, n_tau: int = 37, seed: int = 0) -> None:

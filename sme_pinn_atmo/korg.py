@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -123,6 +124,7 @@ def fit_spectrum(
     _labels(model, {name: value for name, value in labels.items() if name in known})
     data = [np.asarray(v, dtype=float) for v in (wavelengths, flux, error)]
     jl = _julia()
+    _say("_fit", "Julia compiles Korg's fit at its first call: some minutes; further ones are faster ...")
     return jl.SMEPinnAtmoPython._fit(
         *data, _linelist(jl, linelist), guesses, fixed, _exported(model), float(vturb), dict(options)
     )
@@ -183,6 +185,7 @@ def _synthesis(
         vmic = _numbers("synthesis", {"vmic": vmic})["vmic"]
     jl = _julia()
     call = getattr(jl.SMEPinnAtmoPython, function)
+    _say(function, "Julia compiles Korg for the first call of its kind: about a minute; further ones take seconds ...")
     given = (_linelist(jl, linelist), _wavelengths(wavelengths), single, vmic, dict(options or {}))
     return call(*given, _exported(model), **values)
 
@@ -222,15 +225,40 @@ def _exported(model: str) -> str:
     return str(path)
 
 
+#: Line lists that were read, by path, size and time of change; the last few.
+_read: dict[tuple[Any, ...], Any] = {}
+
+
 def _linelist(jl: Any, linelist: Any) -> Any:
-    if linelist is None:
-        return jl.Korg.get_VALD_solar_linelist()
-    return jl.Korg.read_linelist(os.fspath(linelist)) if isinstance(linelist, (str, os.PathLike)) else linelist
+    """A line list as a Julia object; a file is read once, and again when it has changed."""
+    if linelist is not None and not isinstance(linelist, (str, os.PathLike)):
+        return linelist
+    path = None if linelist is None else os.path.abspath(linelist)
+    status = os.stat(path) if path is not None and os.path.exists(path) else None
+    key = (id(jl), path, None if status is None else (status.st_size, status.st_mtime_ns))
+    if key not in _read:
+        while len(_read) >= 4:
+            _read.pop(next(iter(_read)))
+        korg = jl.Korg
+        # Of a file that is not there, Julia says so.
+        _read[key] = korg.get_VALD_solar_linelist() if path is None else korg.read_linelist(os.fspath(linelist))
+    return _read[key]
+
+
+_said: set[str] = set()
+
+
+def _say(what: str, text: str) -> None:
+    """Say something once a session, on standard error: Julia compiles at first use, for about a minute."""
+    if what not in _said:
+        _said.add(what)
+        print(text, file=sys.stderr, flush=True)
 
 
 @lru_cache(maxsize=1)
 def _julia() -> Any:
     """Julia's Main, with Korg and the Julia package loaded."""
+    _say("julia", "starting Julia and loading Korg; the very first time, juliapkg installs them, for some minutes ...")
     try:
         from juliacall import Main
     except ModuleNotFoundError:

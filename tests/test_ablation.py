@@ -21,7 +21,7 @@ def test_only_construction_is_hydrostatic(tmp_path: Path, monkeypatch: pytest.Mo
     write_npz(tmp_path / "grid.npz", made_up_structures(400, seed=1))
     (tmp_path / "small.toml").write_text(CONFIG)
     monkeypatch.chdir(tmp_path)
-    command = ["validate", "ablation", "--config", "small.toml", "--seconds", "2", "--out", "report"]
+    command = ["validate", "ablation", "--config", "small.toml", "--steps", "120", "--out", "report"]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
     summary = json.loads(Path("report/ablation.json").read_text())
@@ -32,3 +32,7 @@ def test_only_construction_is_hydrostatic(tmp_path: Path, monkeypatch: pytest.Mo
     before = Path("report/soft.json").stat().st_mtime_ns
     assert CliRunner().invoke(main, command).exit_code == 0
     assert Path("report/soft.json").stat().st_mtime_ns == before
+    # Another number of steps is another training.
+    command[command.index("120")] = "2"
+    assert CliRunner().invoke(main, command).exit_code == 0
+    assert json.loads(Path("report/soft.json").read_text())["steps"] == 2

@@ -78,6 +78,24 @@ class StandIn:
         return f"lines of {path}"
 
 
+def test_a_line_list_is_read_once_and_again_when_it_has_changed(
+    julia: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(julia, "read_linelist", lambda path: read.append(path) or f"lines of {path}")
+    monkeypatch.setattr(korg, "_said", set())
+    path = tmp_path / "my.vald"
+    path.write_text("a line")
+    for _ in range(3):
+        korg.synthesize(teff=5777, logg=4.44, wavelengths=(5000, 5001), linelist=path)
+    assert read == [str(path)]
+    path.write_text("another line")
+    korg.synthesize(teff=5777, logg=4.44, wavelengths=(5000, 5001), linelist=path)
+    assert read == 2 * [str(path)]
+    assert julia.calls[-1][1][0] == f"lines of {path}"
+    assert capsys.readouterr().err.count("Julia compiles") == 1
+
+
 @pytest.fixture
 def julia(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     stand_in = StandIn()
@@ -248,12 +266,18 @@ def test_real_korg_jacobian() -> None:
     flux, derivative = korg.jacobian(**SUN, **given)
     s = korg.synthesize(**SUN, **given)
     np.testing.assert_allclose(flux, s.flux / s.continuum, rtol=1e-6)
-    steps = {"teff": 15.0, "logg": 0.03, "m_h": 0.02, "alpha_m": 0.02, "vturb": 0.04}
-    for j, (name, step) in enumerate(steps.items()):
-        shifted = (korg.synthesize(**{**SUN, name: SUN[name] + k * step}, **given) for k in (-2, -1, 1, 2))
-        f = [s.flux / s.continuum for s in shifted]
-        difference = (8 * (f[2] - f[1]) - (f[3] - f[0])) / (12 * step)
-        assert np.quantile(np.abs(difference - derivative[:, j]), 0.95) < 1e-3 * np.abs(derivative[:, j]).max()
+    # Its own functions jump between some atmospheres by more than a derivative is worth: of several small steps the
+    # best must agree, where the line is smooth (all but the worst twentieth of the pixels).
+    largest = {"teff": 15.0, "logg": 0.03, "m_h": 0.01, "alpha_m": 0.01, "vturb": 0.04}
+    for j, (name, most) in enumerate(largest.items()):
+        errors = []
+        for step in (most, most / 3, most / 10):
+            shifted = (korg.synthesize(**{**SUN, name: SUN[name] + k * step}, **given) for k in (-2, -1, 1, 2))
+            f = [s.flux / s.continuum for s in shifted]
+            difference = (8 * (f[2] - f[1]) - (f[3] - f[0])) / (12 * step)
+            off = np.quantile(np.abs(difference - derivative[:, j]), 0.95)
+            errors.append(off / np.abs(derivative[:, j]).max())
+        assert min(errors) < 1e-4, (name, errors)
 
 
 @real
@@ -291,3 +315,16 @@ def test_real_korg_with_pinn_in_julia() -> None:
     assert abs(teff - 5600.0) < 10.0
     assert abs(m_h + 0.2) < 0.01
     np.testing.assert_array_equal(_temperatures(jl, 5777.0, 4.44), before)
+
+
+def test_the_golden_file_of_the_julia_package_is_of_the_packaged_model() -> None:
+    path = BRIDGE / "test" / "golden.bin"
+    if not path.is_file():
+        pytest.skip("not in a clone")
+    head, _, data = path.read_bytes().partition(b"\n")
+    n, n_label, n_field, n_depth, n_tau = map(int, head.split())
+    stars = np.frombuffer(data, "<f8")[n_tau:].reshape(n, -1)
+    x = stars[:, :n_label]
+    value = stars[:, n_label : n_label + n_field * n_depth].reshape(n, n_field, n_depth)
+    here = Emulator.load("atlas12").network.log_profiles(x)
+    np.testing.assert_allclose(value, here, atol=1e-9, err_msg="made anew by: sme-pinn-atmo export-julia --all")

@@ -74,13 +74,21 @@ function with_pinn(f; model="atlas12", vturb=1, solar=:korg)
     task_local_storage(f, SWITCH, SMEPinnAtmo.switch(model, vturb, solar))
 end
 
+# Argument types of the method that a call of these types reaches: versions of Korg write them differently.
+function _reached(f, types)
+    hasmethod(f, types) || error("this Korg has no $f for $types: SMEPinnAtmo knows 1.2, and was written for 1.3")
+    sig = which(f, types).sig
+    Base.rewrap_unionall(Tuple{Base.unwrap_unionall(sig).parameters[2:end]...}, sig)
+end
+
+const MARCS = _reached(Korg.interpolate_marcs, Tuple{Float64,Float64,Vector{Float64}})
+
 # The two methods below are more specific than Korg's own, which stay as they are: outside `with_pinn`, every call
-# goes on to them. Inside, the errors are of a kind that Korg's fitting takes for a bad step.
-function Korg.interpolate_marcs(Teff::Real, logg::Real, A_X::AbstractVector{<:Real}; kwargs...)
+# goes on to them. Inside, the errors are of a kind that Korg's fitting takes for a bad step. Abundances are a `Vector`
+# in all that Korg does, so that this method is never the very one of a Korg that asks for real numbers itself.
+function Korg.interpolate_marcs(Teff::Real, logg::Real, A_X::Vector{<:Real}; kwargs...)
     switch = get(task_local_storage(), SWITCH, nothing)
-    if switch === nothing
-        return invoke(Korg.interpolate_marcs, Tuple{Any,Any,AbstractVector{<:Real}}, Teff, logg, A_X; kwargs...)
-    end
+    switch === nothing && return invoke(Korg.interpolate_marcs, MARCS, Teff, logg, A_X; kwargs...)
     m_H, alpha_m = star_labels(switch.model, A_X)
     try
         korg_atmosphere(; Teff, logg, m_H, alpha_m, switch.vturb, A_X, switch.model)

@@ -168,19 +168,31 @@ def export_grid(
 
 
 @click.command(cls=Command, name="export-julia")
-@click.argument("model")
-@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("model", required=False)
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.option("--all", "everything", is_flag=True,
+              help="Write all that the Julia package of a clone has: models, and what its tests read.")  # fmt: skip
 @click.option("--golden", type=click.Path(path_type=Path, dir_okay=False),
               help="Also write labels, profiles and derivatives, to test the Julia package with.")  # fmt: skip
-def export_julia(model: str, path: Path, golden: Path | None) -> None:
+def export_julia(model: str | None, path: Path | None, everything: bool, golden: Path | None) -> None:
     """Write a model for the Julia package in julia_bridge/.
 
+    \b
     Example: sme-pinn-atmo export-julia atlas12 julia_bridge/models/atlas12.pinn
+    Example: sme-pinn-atmo export-julia --all
     """
     from ..emulator import Emulator
+    from ..julia_export import export_all, write_golden
     from ..julia_export import export_julia as export
-    from ..julia_export import write_golden
 
+    if everything:
+        if model or path or golden:
+            raise click.UsageError("--all takes no other arguments")
+        for written in export_all():
+            say(str(written))
+        return
+    if model is None or path is None:
+        raise click.UsageError("give MODEL and PATH, or --all")
     emulator = Emulator.load(model)
     export(emulator, path)
     if golden is not None:

@@ -276,16 +276,17 @@ def teacher(config: str) -> None:
 @click.option("--fold", metavar="K/N", default="1/10", show_default=True, help="Part that is held out.")
 @click.option("--seconds", type=click.FloatRange(min=1), default=480.0, show_default=True,
               help="Processor time of each training.")  # fmt: skip
+@click.option("--steps", type=click.IntRange(min=1), help="Steps of each training, in place of a time.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="ablation_report", show_default=True,
-              help="Folder for results; a network that is there already is not trained again.")  # fmt: skip
-def ablation(config: str, fold: str, seconds: float, out: Path) -> None:
+              help="Folder for results; a network that is there, trained the same, is not trained again.")  # fmt: skip
+def ablation(config: str, fold: str, seconds: float, steps: int | None, out: Path) -> None:
     """A plain network, the soft penalty of Kurucz-a1, and hydrostatics by construction, at equal processor time.
 
     Needs torch and SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate ablation --out ablation_report
     """
     from ..validation import ablation as comparison
 
-    result = comparison.ablation(out, config=config, fold=part_of(fold), seconds=seconds)
+    result = comparison.ablation(out, config=config, fold=part_of(fold), seconds=seconds, steps=steps)
     say(comparison.format_summary(result))
     say(f"table: {out / 'ablation.md'}\nplot: {out / 'ablation.png'}")
 

@@ -12,6 +12,7 @@ Three networks learn the same nodes for the same processor time and are scored o
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -121,36 +122,49 @@ class Soft(nn.Module):
 
 
 def ablation(out: Path, *, config: str = "atlas9", fold: tuple[int, int] = (1, 10), seconds: float = 480.0,
-             progress: bool = True) -> dict[str, Any]:  # fmt: skip
-    """Train and score the three networks, each for `seconds` of processor time; JSON, table and figure in `out`.
+             steps: int | None = None, progress: bool = True) -> dict[str, Any]:  # fmt: skip
+    """Train and score the three networks, each for `seconds` of processor time, or for `steps` where they are given;
+    JSON, table and figure in `out`.
 
-    A network whose result is already in `out` is not trained again. Raises ConfigError or OSError for a
-    configuration or data that are not there.
+    A network whose result is already in `out`, by the same command and configuration, is not trained again. Raises
+    ConfigError or OSError for a configuration or data that are not there.
     """
     settings = read_config(config)
     sets = load_sets(settings, fold)
     evaluated = next(s for s, c in zip(sets, settings["data"], strict=True) if c.get("evaluate"))
     truth = read(find(next(c["path"] for c in settings["data"] if c.get("evaluate")), working_folder=True))
     truth = truth.select(evaluated.index[evaluated.held])
+    how = f"--seconds {seconds:g}" if steps is None else f"--steps {steps}"
+    command = f"sme-pinn-atmo validate ablation --config {config} --fold {fold[0]}/{fold[1]} {how}"
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+    trained = {"command": command, "configuration": digest}
     results: dict[str, Any] = {}
     predicted = {}
     for name in NETWORKS:
         path, kept = out / f"{name}.npz", out / f"{name}.json"
-        if not (path.is_file() and kept.is_file()):
-            result, profiles = _one(name, settings, sets, truth, seconds, progress)
+        if not path.is_file() or _kept(kept).get("trained") != trained:
+            result, profiles = _one(name, settings, sets, truth, seconds, steps, progress)
             out.mkdir(parents=True, exist_ok=True)
             temporary = out / f".{name}.part.npz"
             np.savez_compressed(temporary, profiles=profiles)
             temporary.replace(path)
-            write_atomically(kept, json.dumps(result, indent=1).encode())
-        results[name] = json.loads(kept.read_text(encoding="utf-8"))
+            write_atomically(kept, json.dumps({**result, "trained": trained}, indent=1).encode())
+        results[name] = _kept(kept)
         predicted[name] = np.load(path)["profiles"]
-    summary = {"command": f"sme-pinn-atmo validate ablation --config {config} --fold {fold[0]}/{fold[1]} "
-                          f"--seconds {seconds:g}", "models": len(truth), "networks": results}  # fmt: skip
+    summary = {"command": command, "models": len(truth), "networks": results}
     write_atomically(out / "ablation.json", json.dumps(summary, indent=1).encode())
     write_atomically(out / "ablation.md", (table(summary) + "\n").encode())
     plot(predicted, truth, out / "ablation.png")
     return summary
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """What is kept of a network; nothing where the file is not there or is damaged."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def table(summary: Mapping[str, Any]) -> str:
@@ -202,8 +216,9 @@ def plot(predicted: Mapping[str, NDArray[np.float64]], truth: Structures, path: 
 
 
 def _one(
-    name: str, settings: Mapping[str, Any], sets: list[TrainingSet], truth: Structures, seconds: float, progress: bool
-) -> tuple[dict[str, Any], NDArray[np.float64]]:
+    name: str, settings: Mapping[str, Any], sets: list[TrainingSet], truth: Structures, seconds: float,
+    wanted: int | None, progress: bool,
+) -> tuple[dict[str, Any], NDArray[np.float64]]:  # fmt: skip
     """Train one network on all sets as one corpus (the plain and the paper's know no corpora), and score it."""
     torch.manual_seed(settings["seed"])
     n = settings["network"]
@@ -232,10 +247,11 @@ def _one(
     rates = [o.param_groups[0]["lr"] for o in optimisers]
     share = torch.cat([torch.full((int((~s.held).sum()),), s.weight / int((~s.held).sum())) for s in sets])
     start, steps, spent = time.process_time(), 0, 0.0
-    bar = tqdm(total=round(seconds), disable=not progress, desc=name, unit="s", mininterval=5)
-    while spent < seconds:
+    total, unit = (round(seconds), "s") if wanted is None else (wanted, "step")
+    bar = tqdm(total=total, disable=not progress, desc=name, unit=unit, mininterval=5)
+    while (done := spent / seconds if wanted is None else steps / wanted) < 1:
         for o, r in zip(optimisers, rates, strict=True):
-            o.param_groups[0]["lr"] = r * min((steps + 1) / 200, 1) * (0.5 + 0.5 * np.cos(np.pi * spent / seconds))
+            o.param_groups[0]["lr"] = r * min((steps + 1) / 200, 1) * (0.5 + 0.5 * np.cos(np.pi * done))
         pick = torch.multinomial(share, batch, replacement=True)
         if isinstance(net, Soft):
             loss = net.loss(x[pick], y[pick], mask[pick].float(), logg[pick])
@@ -251,8 +267,8 @@ def _one(
             for o in optimisers:
                 o.step()
         steps += 1
-        bar.update(round(time.process_time() - start) - bar.n)
         spent = time.process_time() - start
+        bar.update((round(spent) if wanted is None else steps) - bar.n)
     bar.close()
     profiles = _profiles(net, truth, n["labels"], ln_tau)
     cost = _cost(net, x[:1])
