@@ -90,14 +90,18 @@ def checksum(path: Path) -> str:
 def origin(path: Path) -> dict[str, Any]:
     """What a card says of a file that a model was trained on, so that it can be had again.
 
-    `file`, its `sha256`, the `models_sha256` of what it holds (`Structures.checksum`: the same for every file with the
-    same models), and, where these are the models that the registry's command builds, `set` and `command`.
+    `file`, its `sha256`, and the `models_sha256` of what it holds (`Structures.checksum`, the same for every file with
+    the same models); where the registry has a file of that name, `set`, the `command` that makes it, and the
+    `set_models_sha256` of what that command makes: where it is another than `models_sha256`, the model was trained on
+    other models, a part of the set or more.
     """
     from ..grids import read
 
-    models = read(path).checksum()
-    out: dict[str, Any] = {"file": path.name, "sha256": checksum(path), "models_sha256": models}
-    known = set_of(path.name)
-    if known is not None and known.contents == models:
+    out: dict[str, Any] = {
+        "file": path.name, "sha256": checksum(path), "models_sha256": read(path).checksum()
+    }  # fmt: skip
+    if (known := set_of(path.name)) is not None:
         out |= {"set": known.name, "command": f"sme-pinn-atmo data build {known.name}"}
+        if known.contents:
+            out["set_models_sha256"] = known.contents
     return out

@@ -41,9 +41,12 @@ def choose_lines(
     centre = np.asarray(lines["wlcent"], dtype=float)
     depth = np.asarray(lines["depth"], dtype=float)
     species = np.asarray(lines["species"], dtype=str)
-    # PySME reads ABO parameters as sigma.alpha > 0, other widths as log10 < 0.
-    known = np.asarray(lines["gamvw"], dtype=float) > 0
-    iron = np.isin(species, ("Fe 1", "Fe 2")) & known & (depth > _DEPTH[0]) & (depth < _DEPTH[1])
+    # PySME reads ABO parameters as sigma.alpha > 0, other widths as log10 < 0. A list that has all as log10, as that of
+    # GRASS, has those of this theory to three decimals and Kurucz's to two.
+    width = 100 * np.asarray(lines["gamvw"], dtype=float)
+    iron = np.isin(species, ("Fe 1", "Fe 2"))
+    known = width > 0 if (width > 0)[iron].any() else np.abs(width - np.round(width)) > 1e-6
+    iron = iron & known & (depth > _DEPTH[0]) & (depth < _DEPTH[1])
     found = []
     for i in np.flatnonzero(iron):
         at = centre[i]

@@ -35,6 +35,9 @@ STEP = 0.01
 #: Lines up to this far outside a window [A] are kept; further ones only if they are strong.
 _MARGIN = 8.0
 
+#: A step of an atlas [A] that is none: between its segments something is missing.
+_GAP = 1.0
+
 #: Points of an atlas below which a window, whose fit has four parameters, says nothing.
 _FEWEST = 20
 
@@ -222,6 +225,9 @@ class Atlas:
                 f"window {low:g}-{high:g} A leaves the atlas {self.name} ({self.wave[0]:.1f}-{self.wave[-1]:.1f} A)"
             )
         keep = (self.wave >= low) & (self.wave <= high)
+        gaps = self.wave[keep][:-1][np.diff(self.wave[keep]) > _GAP]
+        if len(gaps):
+            raise ValueError(f"window {low:g}-{high:g} A: the atlas {self.name} has a gap at {gaps[0]:.1f} A")
         for start, end in mask.values():
             keep &= (self.wave < start) | (self.wave > end)
         if keep.sum() < _FEWEST:
