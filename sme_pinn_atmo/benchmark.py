@@ -283,7 +283,7 @@ def _import_time() -> dict[str, float]:
 
 
 def _pysme(emulator: Emulator) -> dict[str, float]:
-    """PySME's own interpolation among the ODFNEW nodes at vturb 2 of `SME_PINN_ATMO_DATA`."""
+    """PySME's own interpolation among the ODFNEW nodes at vturb 2 of `atlas9.npz`."""
     from pysme.atmosphere.atmosphere import AtmosphereGrid
     from pysme.atmosphere.interpolation import AtmosphereInterpolator
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-__all__ = ["Command", "Commands", "part_of", "say", "verbose_option", "write_table"]
+__all__ = ["Command", "Commands", "DataFile", "part_of", "say", "verbose_option", "write_table"]
 
 
 class Command(click.Command):
@@ -46,6 +46,20 @@ verbose_option = click.option(
 class Commands(click.Group):
     command_class = Command
     group_class = type
+
+
+class DataFile(click.ParamType):
+    """A file of computed models: a path, or the name of a file of a data set, wherever `sources.find` has it."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        from ..sources import DataMissingError, find
+
+        try:
+            return find(value, working_folder=True)
+        except DataMissingError as error:
+            self.fail(str(error), param, ctx)
 
 
 def say(text: str) -> None:

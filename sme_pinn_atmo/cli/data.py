@@ -7,14 +7,10 @@ from typing import Any
 
 import click
 
-from .base import Command, Commands, say
+from .base import Commands, say
 
 
-class _Data(Commands):
-    command_class = Command
-
-
-@click.group(cls=_Data)
+@click.group(cls=Commands)
 def data() -> None:
     """Public data that this package reads: what there is, and how it comes here.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .base import Command, part_of, say
+from .base import Command, DataFile, part_of, say
 
 
 @click.command(cls=Command)
@@ -19,8 +19,8 @@ from .base import Command, part_of, say
 def train(config: str, out: Path | None, fold: str | None, without: tuple[str, ...], threads: int | None) -> None:
     """Train a model from a configuration file, or the name of a packaged configuration.
 
-    Needs torch (the extra `train`) and, for the packaged configurations, SME_PINN_ATMO_DATA. Interrupted
-    training goes on where it was when the same command is given again.
+    Needs torch (the extra `train`) and, for the packaged configurations, data (sme-pinn-atmo data build NAME).
+    Interrupted training goes on where it was when the same command is given again.
 
     Example: sme-pinn-atmo train atlas9 --fold 1/10 --out atlas9_heldout.safetensors
     """
@@ -40,7 +40,7 @@ def train(config: str, out: Path | None, fold: str | None, without: tuple[str, .
 
 @click.command(cls=Command)
 @click.argument("model")
-@click.argument("data", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("data", type=DataFile())
 @click.option("--family", help="Score only models whose column `family` has this value.")
 @click.option("--heldout", is_flag=True, help="Score only the rows that the model's card records as held out.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

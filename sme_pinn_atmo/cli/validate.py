@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .base import Commands, part_of, say
+from .base import Commands, DataFile, part_of, say
 
 
 @click.group(cls=Commands)
@@ -70,7 +70,7 @@ def store_sun(model: str, out: Path | None) -> None:
 
 @validate.command()
 @click.argument("model")
-@click.argument("data", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("data", type=DataFile())
 @click.option("--heldout", is_flag=True, help="Only the rows that the model's card records as held out.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default="structures.png", show_default=True,
               help="The first plot; the others lie beside it.")  # fmt: skip
@@ -100,7 +100,7 @@ def structures(model: str, data: Path, heldout: bool, out: Path) -> None:
 
 @validate.command()
 @click.argument("models", nargs=-1, required=True)
-@click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
+@click.option("--data", type=DataFile(), required=True,
               help="The file whose rows the models held out.")  # fmt: skip
 @click.option("--into", help="Also put scores and error model into this model, trained on all of them.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the reliability of the error bar.")
@@ -140,7 +140,9 @@ def folds(models: tuple[str, ...], data: Path, into: str | None, plot: Path | No
 def interpolation(model: str) -> None:
     """The PINN against PySME's own interpolation, on ODFNEW nodes taken out of both.
 
-    Needs SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate interpolation --model atlas9_heldout.safetensors
+    Needs data, which it names where they are missing.
+
+    Example: sme-pinn-atmo validate interpolation --model atlas9_heldout.safetensors
     """
     from ..validation import interpolation as comparison
     from ..validation.scores import format_scores
@@ -158,7 +160,7 @@ def interpolation(model: str) -> None:
 @click.option("--model", default="atlas12", show_default=True, help="Model to check.")
 @click.option("--stars", default=100_000, show_default=True, help="How many random labels of the domain.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the labels.")
-@click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+@click.option("--data", type=DataFile(),
               help="Count in these computed models instead, for comparison.")  # fmt: skip
 def physical(model: str, stars: int, seed: int, data: Path | None) -> None:
     """Count unphysical structures at random labels all over the domain; exit code 1 if there are any.
@@ -188,7 +190,7 @@ def physical(model: str, stars: int, seed: int, data: Path | None) -> None:
 
 @validate.command()
 @click.argument("model")
-@click.argument("data", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("data", type=DataFile())
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the errors (PNG).")
 def gradients(model: str, data: Path, plot: Path | None) -> None:
     """Derivatives against centred differences between neighbouring computed models, at models held out from training.
@@ -219,7 +221,9 @@ def gradients(model: str, data: Path, plot: Path | None) -> None:
 def closure(model: str, heldout: bool) -> None:
     """Predicted opacity against the ODFNEW opacity tables, electron density against PySME's equation of state.
 
-    Needs SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate closure atlas9_heldout.safetensors
+    Needs data, which it names where they are missing.
+
+    Example: sme-pinn-atmo validate closure atlas9_heldout.safetensors
     """
     import numpy as np
 
@@ -242,7 +246,7 @@ def closure(model: str, heldout: bool) -> None:
 
 @validate.command()
 @click.argument("models", nargs=-1, required=True)
-@click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
+@click.option("--data", type=DataFile(), required=True,
               help="The file whose rows the models held out.")  # fmt: skip
 @click.option("--reference", default="atlas9", show_default=True, help="Model that knows what vturb changes.")
 def vturb(models: tuple[str, ...], data: Path, reference: str) -> None:
@@ -263,7 +267,9 @@ def vturb(models: tuple[str, ...], data: Path, reference: str) -> None:
 def teacher(config: str) -> None:
     """How good is the teacher of a configuration, as it is and as the computed models correct it? Leaving each out.
 
-    Needs torch and SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate teacher
+    Needs torch, and data that it names where they are missing.
+
+    Example: sme-pinn-atmo validate teacher
     """
     from ..training.run import read_config
     from ..validation import teacher as check
@@ -282,7 +288,9 @@ def teacher(config: str) -> None:
 def ablation(config: str, fold: str, seconds: float, steps: int | None, out: Path) -> None:
     """A plain network, the soft penalty of Kurucz-a1, and hydrostatics by construction, at equal processor time.
 
-    Needs torch and SME_PINN_ATMO_DATA. Example: sme-pinn-atmo validate ablation --out ablation_report
+    Needs torch, and data that it names where they are missing.
+
+    Example: sme-pinn-atmo validate ablation --out ablation_report
     """
     from ..validation import ablation as comparison
 
@@ -303,7 +311,9 @@ def ablation(config: str, fold: str, seconds: float, steps: int | None, out: Pat
 def fits(models: tuple[str, ...], out: Path, parts: tuple[str, ...], snr: tuple[float, ...], stars: int | None) -> None:
     """Fits in PySME with the PINN and with PySME's own interpolation: mock stars, the Sun, smoothness.
 
-    Needs SME_PINN_ATMO_DATA. Interrupted, it goes on where it was when the same command is given again.
+    Needs data, which it names where they are missing.
+    Interrupted, it goes on where it was when the same command is given again.
+
     Example: sme-pinn-atmo validate fits --model atlas9_fold1.safetensors
     """
     from ..validation import fits as comparison
@@ -322,7 +332,9 @@ def fits(models: tuple[str, ...], out: Path, parts: tuple[str, ...], snr: tuple[
 def spectra(models: tuple[str, ...], out: Path, nodes: int | None, processes: int) -> None:
     """What errors of the atmosphere do to the spectrum at computed models kept from training, over the Kiel diagram.
 
-    Needs SME_PINN_ATMO_DATA. Interrupted, it goes on where it was when the same command is given again.
+    Needs data, which it names where they are missing.
+    Interrupted, it goes on where it was when the same command is given again.
+
     Example: sme-pinn-atmo validate spectra --model atlas9_heldout.safetensors --nodes 160 --processes 2
     """
     from ..validation import spectra as comparison
@@ -342,7 +354,7 @@ def spectra(models: tuple[str, ...], out: Path, nodes: int | None, processes: in
 def everything(model: str, parts: tuple[str, ...], heldout: tuple[str, ...], processes: int, out: Path) -> None:
     """The report: every part in one HTML page that opens from disk, with the numbers beside it as JSON.
 
-    Parts that need SME_PINN_ATMO_DATA or --heldout say so in the page where that is missing. Interrupted, it goes on
+    Parts that need data or --heldout say so in the page where that is missing. Interrupted, it goes on
     where it was. Example: sme-pinn-atmo validate all --heldout atlas9_fold1.safetensors --out validation_report
     """
     from ..validation import report
