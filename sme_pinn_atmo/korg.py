@@ -241,7 +241,7 @@ def _linelist(jl: Any, linelist: Any) -> Any:
             _read.pop(next(iter(_read)))
         korg = jl.Korg
         # Of a file that is not there, Julia says so.
-        _read[key] = korg.get_VALD_solar_linelist() if path is None else korg.read_linelist(os.fspath(linelist))
+        _read[key] = korg.get_VALD_solar_linelist() if linelist is None else korg.read_linelist(os.fspath(linelist))
     return _read[key]
 
 

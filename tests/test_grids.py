@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -293,3 +294,54 @@ def test_a_sphere_goes_to_marcs_and_back(tiny_sphere: Path, tmp_path: Path) -> N
             np.testing.assert_allclose(back.more["depth_cm"][0], -made.height, rtol=1e-3, atol=1e6)
     spread = [emulator.predict(**star, geometry=g).gas_pressure[0] for g in ("sphere", "plane")]
     assert abs(spread[0] / spread[1] - 1) > 0.01
+
+
+def test_the_scale_of_a_deck_is_counted_once(tmp_path: Path) -> None:
+    """Decks of ATLAS12 may print abundances that have the scale in them; those of ATLAS9 do not."""
+    plain = DECK.replace("3.16228", "0.10000")
+    scaled = re.sub(r"(-\d+\.\d\d)(?=\s|$)", lambda m: f"{float(m[1]) - 1:.2f}", plain.split("READ")[0])
+    for name, text in (("plain", plain), ("scaled", scaled + "READ" + plain.split("READ", 1)[1])):
+        (tmp_path / name).write_text(text)
+        models = read(tmp_path / name)
+        assert models.labels["m_h"][0] == pytest.approx(-1.0, abs=0.02), name
+        assert models.labels["alpha_m"][0] == pytest.approx(0.4, abs=0.02), name
+
+
+def _as_marcs(path: Path, radius: float | None) -> tuple[Structures, ModelAtmosphere]:
+    """A file as of MARCS's own: no word of a network, a RHOX five per cent off, spherical if a radius is given."""
+    atm = Emulator.load("atlas9").predict(teff=4500, logg=1.5, tau_ross=10.0**MARCS_LOG_TAU)
+    write_marcs(path, atm)
+    text = path.read_text().replace("By a neural network, not a", "A")
+    head, first, second = re.split(r" k lgTauR[^\n]*\n", text)
+    titles = re.findall(r" k lgTauR[^\n]*\n", text)
+    if radius is not None:
+        plane, sphere = "1.0000E+00 1 cm radius for plane-parallel models", f"{radius:.4E} Radius [cm] at tau = 1"
+        head = head.replace(plane, sphere)
+        head = head.replace("0.0        No mass for plane-parallel models", "1.5        Mass [Msun]")
+    rows = [line[:-12] + f"{1.05 * float(line[-12:]):12.6E}" for line in second.splitlines()]
+    path.write_text(head + titles[0] + first + titles[1] + "\n".join(rows) + "\n")
+    return read(path), atm
+
+
+def test_the_column_mass_of_marcs_is_made_from_pressures_in_planes(tmp_path: Path) -> None:
+    models, atm = _as_marcs(tmp_path / "p.mod", None)
+    assert (models.extra["geometry"][0], models.extra["radius"][0], models.extra["mass"][0]) == ("p", 1.0, 0.0)
+    # dP/dm = g - a holds in the network's atmosphere; the file has pressures to four digits.
+    np.testing.assert_allclose(models.profiles[0, :, 0], atm.rhox, rtol=2e-3)
+    np.testing.assert_allclose(models.more["density"][0], atm.density, rtol=1e-4)
+    assert set(models.more) == {"log_tau_5000", "depth_cm", "p_turb", "p_rad", "density"}
+
+
+def test_the_column_mass_of_marcs_is_made_from_optical_depths_in_spheres(tmp_path: Path) -> None:
+    radius = 3e12
+    models, _ = _as_marcs(tmp_path / "s.mod", radius)
+    assert (models.extra["geometry"][0], models.extra["radius"][0], models.extra["mass"][0]) == ("s", radius, 1.5)
+    m, kappa, tau = models.profiles[0, :, 0], models.profiles[0, :, 4], 10.0 ** models.log_tau_ross[0]
+    # An integral of another kind: trapezoids of a spline on a fine grid.
+    fine = np.linspace(np.log(tau[0]), np.log(tau[-1]), 20_001)
+    inverse = np.exp(fine) / np.exp(np.interp(fine, np.log(tau), np.log(kappa)))
+    integral = np.concatenate([[0.0], np.cumsum(0.5 * (inverse[1:] + inverse[:-1]) * np.diff(fine))])
+    np.testing.assert_allclose(m[1:] - m[0], np.interp(np.log(tau), fine, integral)[1:], rtol=5e-3)
+    depth = models.more["depth_cm"][0]
+    g = 10.0**1.5 * (radius / (radius - depth[0])) ** 2
+    assert m[0] == pytest.approx(models.profiles[0, 0, 2] / g, rel=1e-4)

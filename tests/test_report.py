@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from sme_pinn_atmo.cli import main
+from sme_pinn_atmo.sources.bring import BringError
 from sme_pinn_atmo.validation.report import Section, _cells, build, page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -38,7 +39,11 @@ def test_the_page_needs_nothing_but_itself(folder: Path) -> None:
 
 
 def test_finished_parts_are_kept_and_missing_data_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise BringError("originals of solar are missing")
+
     monkeypatch.delenv("SME_PINN_ATMO_DATA", raising=False)
+    monkeypatch.setattr("sme_pinn_atmo.validation.solar.ensure", offline)
     build(folder, "atlas9", ["physical"], progress=False)
     before = (folder / "physical.json").stat().st_mtime_ns
     result = CliRunner().invoke(
@@ -47,7 +52,7 @@ def test_finished_parts_are_kept_and_missing_data_named(folder: Path, monkeypatc
     assert result.exit_code == 0, result.output
     assert (folder / "physical.json").stat().st_mtime_ns == before
     text = (folder / "index.html").read_text()
-    assert "Not done: solar/kpno1984_flux_atlas.npz is not here" in text
+    assert "Not done: originals of solar are missing" in text
     assert not (folder / "solar.json").exists()
     build(folder, "atlas12", ["physical"], progress=False)
     assert (folder / "physical.json").stat().st_mtime_ns != before

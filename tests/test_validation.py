@@ -161,11 +161,3 @@ def test_atlas_windows_and_masks(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not an atlas"):
         read_atlas(tmp_path / "bad.npz")
     assert isinstance(atlas, Atlas)
-
-
-def test_missing_data_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SME_PINN_ATMO_DATA", raising=False)
-    result = CliRunner().invoke(main, ["validate", "solar", "--out", str(tmp_path / "out")])
-    assert result.exit_code == 1
-    assert "kpno1984" in result.output
-    assert not (tmp_path / "out").exists()

@@ -142,7 +142,8 @@ def _details(content: Mapping[str, Any]) -> str:
 
 def _from_markdown(text: str) -> str:
     """The tables of `solar_tables`, whose lines begin with |, and paragraphs and lists between them."""
-    out, table = [], []
+    out: list[str] = []
+    table: list[str] = []
     for line in [*text.splitlines(), ""]:
         if line.startswith("|"):
             cells = [html.escape(c.strip()) for c in line.strip("|").split("|")]
