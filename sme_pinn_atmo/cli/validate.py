@@ -59,7 +59,7 @@ def store_sun(model: str, out: Path | None) -> None:
     """Store the Sun of a network that held out every computed Sun, for the first column of `validate solar`.
 
     \b
-    Example: sme-pinn-atmo train atlas12_16000.toml --fold 2/4 --out FOLD.safetensors
+    Example: sme-pinn-atmo train atlas12_16000.toml --fold 1/4 --out FOLD.safetensors
              sme-pinn-atmo validate store-sun FOLD.safetensors
     """
     from ..validation.unseen import PATH, store
