@@ -40,6 +40,7 @@ from .spectrum import (
     read_nso_atlas,
     synthesise,
 )
+from .unseen import PATH as UNSEEN
 from .unseen import SUN
 from .unseen import load as load_unseen
 
@@ -173,7 +174,7 @@ def run(
     pinn = f"PINN {emulators[0].name}"
     stars: dict[str, Layers] = {}
     lead, stored = pinn, None
-    if model == "atlas12":
+    if model == "atlas12" and UNSEEN.is_file():
         stars[lead := f"{pinn}, Sun unseen"], stored = load_unseen()
     stars |= {f"PINN {e.name}": layers_of(e.predict(**SUN)) for e in emulators}
     stars |= computed_suns(paths)
