@@ -48,7 +48,7 @@ class Commands(click.Group):
     group_class = type
 
 
-class DataFile(click.ParamType):
+class DataFile(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """A file of computed models: a path, or the name of a file of a data set, wherever `sources.find` has it."""
 
     name = "file"

@@ -41,7 +41,7 @@ def store(model: str | Path, path: Path = PATH) -> dict[str, Any]:
     fold, seed = emulator.card["heldout"]["fold"], emulator.card["heldout"]["seed"]
     source: dict[str, Any] = next((d for d in emulator.card.get("data", []) if d.get("file") == "atlas12.npz"), {})
     rows = np.setdiff1d(np.arange(len(truth)), source.get("drop", []))
-    part = [] if fold is None else rows[np.random.default_rng(seed).permutation(len(rows))[fold[0] - 1 :: fold[1]]]
+    part: Any = [] if fold is None else rows[np.random.default_rng(seed).permutation(len(rows))[fold[0] - 1 :: fold[1]]]
     listed = heldout_rows(emulator, "atlas12.npz")
     if not (len(suns) and len(listed) and np.isin(listed, part).all() and np.isin(suns, part).all()):
         raise ValueError(
