@@ -132,10 +132,10 @@ def test_a_users_folder_adds_models(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     _copy("atlas9", tmp_path / "sme_pinn_atmo" / "models", "mine")
     monkeypatch.delenv("SME_PINN_ATMO_MODELS", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    assert set(spa.models()) == {"atlas9", "atlas12", "mine"}
+    assert set(spa.models()) == {"atlas9", "atlas12", "marcs", "mine"}
     assert spa.Emulator.load("mine").predict(teff=5777, logg=4.4).shape == ()
     monkeypatch.setenv("SME_PINN_ATMO_MODELS", str(tmp_path / "nothing"))
-    with pytest.raises(ValueError, match="unknown model 'mine'; known: atlas12, atlas9"):
+    with pytest.raises(ValueError, match="unknown model 'mine'; known: atlas12, atlas9, marcs"):
         spa.Emulator.load("mine")
 
 
