@@ -153,7 +153,7 @@ def test_values_and_first_derivatives_are_continuous_along_random_lines(emulator
 
     Where a derivative jumps, a 64th of it is left in one of them; much less where it only turns fast.
     """
-    x = random_labels(emulator, 40, seed=5)
+    x = random_labels(emulator, 12, seed=5)
 
     def unexplained(a: np.ndarray, b: np.ndarray, s: np.ndarray) -> np.ndarray:
         line = a + s[:, None] * (b - a)
