@@ -161,3 +161,24 @@ def test_atlas_windows_and_masks(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not an atlas"):
         read_atlas(tmp_path / "bad.npz")
     assert isinstance(atlas, Atlas)
+
+
+def test_spheres_are_scored_as_spheres(tiny_sphere: Path) -> None:
+    """Computed models that are the emulator's own predictions: no error, and the gravity of the sphere's heights."""
+    emulator = Emulator.load(tiny_sphere)
+    stars = [{"teff": 5000.0, "logg": 1.0, "mass": 0.7}, {"teff": 6000.0, "logg": 4.0, "mass": 1.0}]
+    atms = [emulator.predict(**s) for s in stars]
+    columns = ("rhox", "temperature", "gas_pressure", "electron_density", "opacity", "radiative_acceleration")
+    labels = {n: np.array([float(a.labels[n]) for a in atms]) for n in emulator.domain.labels if n != "mass"}
+    truth = Structures(
+        labels, np.stack([np.stack([getattr(a, c) for c in columns], -1) for a in atms]),
+        np.stack([np.log10(a.tau_ross) for a in atms]), np.full(2, atms[0].n_depth),
+        {"geometry": np.array(["s", "p"]), "mass": np.array([0.7, 0.0]),
+         "radius": np.array([float(atms[0].radius), 1.0])}, "own", {"depth_cm": -np.stack([a.height for a in atms])},
+    )  # fmt: skip
+    found = score(emulator, truth)
+    assert found["spheres"]["models"] == 1
+    assert max(found["all"][c]["p95"] for c in ("RHOX", "T", "P")) < 1e-4
+    hse = found["spheres"]["HSE"]["median"]
+    as_planes = score(emulator, replace(truth, extra={**truth.extra, "geometry": np.array(["p", "p"])}))
+    assert hse < 0.2 < as_planes["all"]["P"]["p95"]

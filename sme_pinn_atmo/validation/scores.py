@@ -67,14 +67,17 @@ def score_profiles(predicted: Array, truth: Structures) -> dict[str, dict[str, A
 
     Returns
     -------
-    set name ("all", then `TEFF_RANGES`) -> {"models": count, column: {"median": %, "p95": %}, ..., "HSE": ...};
-    sets without models are left out
+    set name ("all", then `TEFF_RANGES`, then "spheres" where there are) -> {"models": count,
+    column: {"median": %, "p95": %}, ..., "HSE": ...}; sets without models are left out
     """
     error = relative_errors(predicted, truth)
     scored = np.isfinite(predicted[..., 1]).any(axis=1)
     residual = [_residual(predicted[i], truth, i) for i in range(len(truth))]
     out: dict[str, dict[str, Any]] = {}
-    for name, there in teff_sets(truth.labels["teff"]).items():
+    sets = teff_sets(truth.labels["teff"])
+    if "geometry" in truth.extra:
+        sets["spheres"] = truth.extra["geometry"] == "s"
+    for name, there in sets.items():
         which = scored & there
         if not which.any():
             continue
