@@ -80,7 +80,6 @@ async function start() {
     },
   });
   wire();
-  await change(fromAddress());
   addEventListener("hashchange", () => {
     if (location.hash.slice(1) !== write(page.state)) change(fromAddress());
   });
@@ -88,6 +87,7 @@ async function start() {
     for (const plot of [...page.plots, page.kiel]) plot.forget();
     draw();
   });
+  await change(fromAddress());
 }
 
 // ------------------------------------------------------------------ state and controls
@@ -278,7 +278,8 @@ function drawPanels(stars) {
     xLabel = `${across.text} [${unit}]`;
   }
   const view = views[state.show](stars, xs);
-  $("view-note").textContent = view.note;
+  const bare = stars.filter((s) => !s.std).map((s) => s.model.name);
+  $("view-note").textContent = view.note + (bare.length ? `; ${[...new Set(bare)].join(" and ")} came without an error bar` : "");
   PANELS.forEach((panel, k) => {
     const { curves, yLabel, tell } = view.panel(panel);
     // Where the pointer is, or at optical depth 1.
@@ -414,12 +415,13 @@ function drawNumbers(stars) {
 export function lines({ model, labels, geometry }, site) {
   const value = (n) => String(labels[n]);
   const python = model.labels.map((n) => `${n}=${value(n)}`).join(", ") + (geometry ? `, geometry="${geometry}"` : "");
+  const [result, std] = model.errors ? ["atm, std", ", return_std=True"] : ["atm", ""];
   const julia = model.labels.map((n) => `${{ teff: "Teff", m_h: "m_H" }[n] ?? n}=${value(n)}`).join(", ") +
     (geometry ? `, geometry=:${geometry}` : "");
   const options = model.labels.map((n) => `--${n.replaceAll("_", "-")} ${value(n)}`).join(" ") + (geometry ? ` --geometry ${geometry}` : "");
   const known = site.julia_models.includes(model.name);
   return {
-    Python: `import sme_pinn_atmo as spa\n\nemu = spa.Emulator.load("${model.name}")\natm, std = emu.predict(${python}, return_std=True)`,
+    Python: `import sme_pinn_atmo as spa\n\nemu = spa.Emulator.load("${model.name}")\n${result} = emu.predict(${python}${std})`,
     Julia: `${known ? "" : `# once, on the command line: sme-pinn-atmo export-julia ${model.name} ${model.name}.pinn\n`}` +
       `using SMEPinnAtmo\n\natm = pinn_atmosphere(${julia}, model="${model.name}${known ? "" : ".pinn"}")`,
     "Command line": `sme-pinn-atmo predict --model ${model.name} ${options} --out star.mod`,

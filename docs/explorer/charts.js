@@ -50,7 +50,8 @@ export class ProfilePlot {
     this.title.textContent = title;
     this.draw.setAttribute("aria-label", about);
     this.readout = readout;
-    this.element.hidden = false;
+    this.element.hidden = curves.length === 0; // error bars, say, of a model without
+    if (this.element.hidden) return;
     this.element.classList.remove("stale");
     const data = uPlot.join(curves.map(({ x, y, low, high }) => [[...x], [...y], ...(low ? [[...low], [...high]] : [])])
       .map(increasing));
