@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 #: Step of synthetic spectra [A]: four points a thermal width of iron in the Sun.
 STEP = 0.01
 
-#: How well PySME's own wavelengths must give the flux between them, `sme.accwi`. With its default of 0.003 the core of a
+#: How well PySME's own wavelengths must give the flux between them, `sme.accwi`. With its default, 0.003, the core of a
 #: strong line (Mg I 5528) came out 7 % of the continuum wrong for one atmosphere and right for another.
 ACCURACY = 0.001
 
