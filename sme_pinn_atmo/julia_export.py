@@ -9,11 +9,13 @@ import numpy as np
 
 from .composition import ALPHA_ELEMENTS, ATOMIC_NUMBER, SOLAR_SCALES, atomic_weight
 from .emulator import Emulator, write_atomically
-from .labels import Domain
-from .physics import ATOMIC_MASS, BOLTZMANN
+from .physics import ATOMIC_MASS, BOLTZMANN, SOLAR_GM
 from .runtime import FIELDS
 
 __all__ = ["export_all", "export_julia", "write_golden"]
+
+#: Version of the file's layout; the Julia package refuses any other.
+JULIA_FORMAT = 2
 
 #: Order of the tensors in the file; `feature_scale` and the rest as `runtime.Network` names them.
 _TENSORS = ("feature_mean", "feature_scale", "w_in", "b_in", "w", "b", "w_out", "b_out", "basis", "mean", "ln_tau")
@@ -23,24 +25,26 @@ def export_julia(emulator: Emulator, path: str | Path) -> None:
     """Write header lines, `end`, then the tensors as little-endian Float64 in row-major order.
 
     Header: one `key value ...` a line; `tensor NAME SIZE ...` announces each tensor, `element SYMBOL Z A W ALPHA`
-    an element of the solar mixture (log10 number with H = 12, atomic weight [u], 1 if alpha_m moves it). `sha256` is
-    that of the tensors as they stand in the file.
+    an element of the solar mixture (log10 number with H = 12, atomic weight [u], 1 if alpha_m moves it), `strip LABEL
+    ALONG KNOTS LOW HIGH` a strip of the domain (`labels.Strip`; as many numbers in each of the three). `sha256` is that
+    of the tensors as they stand in the file.
     """
     domain, card = emulator.domain, emulator.card
     tensors = {name: np.ascontiguousarray(emulator.network.tensors[name], dtype="<f8") for name in _TENSORS}
     payload = b"".join(value.tobytes() for value in tensors.values())
     lines = [
-        "sme_pinn_atmo 1",
+        f"sme_pinn_atmo {JULIA_FORMAT}",
         f"name {emulator.name}",
         f"sha256 {hashlib.sha256(payload).hexdigest()}",
         f"boltzmann {BOLTZMANN!r}",
         f"atomic_mass {ATOMIC_MASS!r}",
+        f"solar_gm {SOLAR_GM!r}",
         "labels " + " ".join(domain.labels),
         "features " + " ".join(emulator.network.features),
         "lower " + " ".join(map(repr, domain.lower)),
         "upper " + " ".join(map(repr, domain.upper)),
         "defaults " + " ".join(repr(float(domain.defaults.get(n, float("nan")))) for n in domain.labels),
-        *(f"kiel_{key} " + " ".join(map(repr, values)) for key, values in _kiel(domain).items()),
+        *(f"strip {s.label} {s.along} " + " ".join(map(repr, (*s.knots, *s.low, *s.high))) for s in domain.strips),
         *(
             f"element {el} {ATOMIC_NUMBER[el]} {eps!r} {atomic_weight(el)!r} {int(el in ALPHA_ELEMENTS)}"
             for el, eps in SOLAR_SCALES[card["solar_scale"]].items()
@@ -54,14 +58,8 @@ def export_julia(emulator: Emulator, path: str | Path) -> None:
     write_atomically(path, data)
 
 
-def _kiel(domain: Domain) -> dict[str, tuple[float, ...]]:
-    strip = next((s for s in domain.strips if (s.label, s.along) == ("logg", "teff")), None)
-    knots, low, high = ((), (), ()) if strip is None else (strip.knots, strip.low, strip.high)
-    return {"teff": knots, "logg_min": low, "logg_max": high}
-
-
 def export_all() -> list[Path]:
-    """Write what the Julia package has of the packaged models: exports in models/, and the golden file of its tests.
+    """Write what the Julia package has of the packaged models: exports in models/, and the golden files of its tests.
 
     Raises FileNotFoundError outside a clone.
     """
@@ -71,9 +69,11 @@ def export_all() -> list[Path]:
     exported = sorted((bridge / "models").glob("*.pinn"))
     for path in exported:
         export_julia(Emulator.load(path.stem), path)
-    golden = bridge / "test" / "golden.bin"
-    write_golden(Emulator.load("atlas12"), golden, n=4, n_tau=9)
-    return [*exported, golden]
+    golden = [bridge / "test" / "golden" / f"{path.stem}.bin" for path in exported]
+    for path in golden:
+        path.parent.mkdir(exist_ok=True)
+        write_golden(Emulator.load(path.stem), path, n=4, n_tau=9)
+    return [*exported, *golden]
 
 
 def write_golden(emulator: Emulator, path: str | Path, *, n: int = 24, n_tau: int = 37, seed: int = 0) -> None:
@@ -81,12 +81,15 @@ def write_golden(emulator: Emulator, path: str | Path, *, n: int = 24, n_tau: in
 
     A line `n n_label n_field n_depth n_tau`, then little-endian Float64: depths (n_tau,), and for each star labels
     (n_label,), ln profiles (n_field, n_depth), Jacobian (n_field, n_depth, n_label), ln profiles (n_field, n_tau).
-    A third of the stars are those of 5000 whose radiative acceleration comes nearest to gravity.
+    A third of the stars are those of 5000 whose radiative acceleration comes nearest to gravity. Of a model with a mass
+    every other star is plane-parallel: its mass is infinite.
     """
     x, many = emulator.domain.sample(n, seed), emulator.domain.sample(5000, seed + 1)
     ln_g = np.log(10.0) * many[:, emulator.domain.labels.index("logg"), None]
     highest = (emulator.network.log_profiles(many)[:, FIELDS.index("radiative_acceleration")] - ln_g).max(axis=1)
     x[: n // 3] = many[np.argsort(np.abs(highest))[: n // 3]]
+    if emulator.network.has_mass:
+        x[::2, emulator.domain.labels.index("mass")] = np.inf
     ends = emulator.tau_ross[[0, -1]]
     low, high = np.log(ends)
     tau = np.exp(np.sort(np.random.default_rng(seed).uniform(low, high, n_tau)))

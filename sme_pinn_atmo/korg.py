@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .composition import SOLAR_SCALES, misfit, warn_of_misfit
 from .emulator import Emulator
 from .julia_export import export_julia
-from .labels import Domain, DomainError
+from .labels import Domain, DomainError, as_planes
 
 __all__ = ["KorgError", "Spectrum", "atmosphere", "fit_spectrum", "jacobian", "read_linelist", "synthesize",
            "synthesize_layers", "using_pinn", "version"]  # fmt: skip
@@ -29,7 +30,8 @@ __all__ = ["KorgError", "Spectrum", "atmosphere", "fit_spectrum", "jacobian", "r
 Array = NDArray[np.float64]
 
 #: Labels by the names that Korg and the Julia package give them.
-_JULIA_NAMES = {"teff": "Teff", "logg": "logg", "m_h": "m_H", "alpha_m": "alpha_m", "vturb": "vturb"}
+_JULIA_NAMES = {"teff": "Teff", "logg": "logg", "m_h": "m_H", "alpha_m": "alpha_m", "vturb": "vturb",
+                "mass": "mass"}  # fmt: skip
 
 #: The Julia package.
 _BRIDGE = Path(__file__).resolve().parent / "julia_bridge"
@@ -57,21 +59,26 @@ class Spectrum(tuple[Array, Array, Array]):
         return self[2]
 
 
-def atmosphere(*, model: str = "atlas12", **labels: float) -> Any:
+def atmosphere(*, model: str = "atlas12", geometry: str | None = None, **labels: float) -> Any:
     """A `Korg.PlanarAtmosphere` (a Julia object) at teff [K], logg, m_h, alpha_m [dex], vturb [km/s].
+
+    Of a model that has a mass [Msun], a `Korg.ShellAtmosphere` where the star is a sphere: up to log g 3, or as
+    geometry = "sphere" or "plane" asks.
 
     Raises
     ------
     DomainError, TypeError : before Julia is asked, for labels outside the domain or that are no numbers
+    ValueError : another geometry, or a sphere of a model without a mass
     KorgError : Julia or Korg is not usable
     """
-    values = _labels(model, labels)
-    return _julia().SMEPinnAtmo.korg_atmosphere(model=_exported(model), **values)
+    values = _labels(model, labels, geometry)
+    return _julia().SMEPinnAtmoPython._atmosphere(_exported(model), **values)
 
 
 def synthesize(
     *, linelist: Any = None, wavelengths: Any, vmic: float | None = None, model: str = "atlas12",
-    abundances: Mapping[str, float] | None = None, options: Mapping[str, Any] | None = None, **labels: float,
+    abundances: Mapping[str, float] | None = None, options: Mapping[str, Any] | None = None,
+    geometry: str | None = None, **labels: float,
 ) -> Spectrum:  # fmt: skip
     """A spectrum of Korg on the PINN's atmosphere.
 
@@ -82,34 +89,45 @@ def synthesize(
     vmic : microturbulence of the synthesis [km/s]; by default vturb of the atmosphere
     abundances : [X/H] of single elements (symbol -> dex); these, m_h and alpha_m are on the model's solar scale
     options : further keywords of `Korg.synthesize`
-    labels : as for `atmosphere`
+    geometry, labels : as for `atmosphere`
+
+    Warns
+    -----
+    CompositionWarning : the abundances leave the mixture that the model was computed with
     """
-    result = _synthesis("_synthesize", linelist, wavelengths, vmic, model, abundances, options, labels)
+    given = (linelist, wavelengths, vmic, model, abundances, options)
+    result = _synthesis("_synthesize", *given, _labels(model, labels, geometry))
     return Spectrum(np.array(v, dtype=float) for v in result)
 
 
 def jacobian(
     *, linelist: Any = None, wavelengths: Any, vmic: float | None = None, model: str = "atlas12",
-    abundances: Mapping[str, float] | None = None, options: Mapping[str, Any] | None = None, **labels: float,
+    abundances: Mapping[str, float] | None = None, options: Mapping[str, Any] | None = None,
+    geometry: str | None = None, **labels: float,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """Rectified flux (n,) and its derivatives (n, 5) per teff, logg, m_h, alpha_m, vturb, by ForwardDiff.
+    """Rectified flux (n,) and its derivatives (n, 5) per teff, logg, m_h, alpha_m, vturb, by ForwardDiff; (n, 6) with
+    mass of a model that has one.
 
     The derivatives are those of `synthesize` with the same arguments: of the atmosphere, of the abundances for m_h
     and alpha_m, and of the microturbulence for vturb unless vmic is given.
     """
-    flux, derivative = _synthesis("_jacobian", linelist, wavelengths, vmic, model, abundances, options, labels)
+    given = (linelist, wavelengths, vmic, model, abundances, options)
+    flux, derivative = _synthesis("_jacobian", *given, _labels(model, labels, geometry))
     return np.array(flux, dtype=float), np.array(derivative, dtype=float)
 
 
 def fit_spectrum(
     wavelengths: Any, flux: Any, error: Any, initial_guesses: Mapping[str, float], *, linelist: Any = None,
-    fixed_params: Mapping[str, float] | None = None, model: str = "atlas12", vturb: float = 1.0, **options: Any,
+    fixed_params: Mapping[str, float] | None = None, model: str = "atlas12", vturb: float = 1.0,
+    mass: float | None = None, geometry: str | None = None, **options: Any,
 ) -> Any:  # fmt: skip
     """`Korg.Fit.fit_spectrum` on the PINN; returns its result (a Julia NamedTuple).
 
     Parameters are Korg's own (Teff, logg, M_H, alpha_H, vmic, ...), with abundances on the model's solar scale as in
     `synthesize`; `options` are its keywords (R, which Korg requires, windows, ...). vturb, that of the atmospheres
-    [km/s], stays fixed. A start outside the model's domain is refused: Korg would return it as its best fit.
+    [km/s], stays fixed, and so do the mass [Msun] and the geometry of a model that has a mass (see `atmosphere`; where
+    log g is free and the geometry is not given, a fit may cross from spheres to planes at log g 3, a small step). A
+    start outside the model's domain is refused: Korg would return it as its best fit.
     """
     guesses, fixed = _numbers("initial_guesses", initial_guesses), _numbers("fixed_params", fixed_params or {})
     start = {"M_H": 0.0, **guesses, **fixed}
@@ -121,32 +139,39 @@ def fit_spectrum(
         "alpha_m": start.get("alpha_H", start["M_H"]) - start["M_H"], "vturb": vturb,
     }  # fmt: skip
     known = Emulator.load(model).domain.labels
-    _labels(model, {name: value for name, value in labels.items() if name in known})
+    start_labels = {name: value for name, value in labels.items() if name in known}
+    if mass is not None:
+        start_labels["mass"] = mass
+    _labels(model, start_labels, geometry)
     data = [np.asarray(v, dtype=float) for v in (wavelengths, flux, error)]
     jl = _julia()
     _say("_fit", "Julia compiles Korg's fit at its first call: some minutes; further ones are faster ...")
     return jl.SMEPinnAtmoPython._fit(
-        *data, _linelist(jl, linelist), guesses, fixed, _exported(model), float(vturb), dict(options)
+        *data, _linelist(jl, linelist), guesses, fixed, _exported(model), float(vturb),
+        None if mass is None else float(mass), geometry, dict(options),
     )
 
 
 def synthesize_layers(
     layers: Sequence[Array], wavelengths: tuple[float, float, float], *, linelist: Any = None, vmic: float = 1.0,
-    m_h: float = 0.0,
+    m_h: float = 0.0, radius: float = np.inf,
 ) -> tuple[Array, Array]:  # fmt: skip
     """Wavelengths in air [A] and rectified flux of Korg on the layers of any model, outermost first.
 
     Parameters
     ----------
-    layers : rhox [g cm-2], tau_ross, temperature [K], electron_density, atom_density [cm-3]
+    layers : rhox [g cm-2], tau_ross, temperature [K], electron_density, atom_density [cm-3], and of a sphere the
+        height [cm] above tau_ross = 1
     wavelengths : first, last and step in air [A]
     m_h : metallicity [dex] on the scale of Asplund et al. (2009)
+    radius : of a sphere, where tau_ross = 1 [cm]
     """
     jl = _julia()
     columns = [np.ascontiguousarray(v, dtype=float) for v in layers]
     low, high, step = map(float, wavelengths)
     lines = _linelist(jl, linelist)
-    wave, flux = jl.SMEPinnAtmoPython._layers(lines, low, high, step, float(vmic), float(m_h), *columns)
+    given = (lines, low, high, step, float(vmic), float(m_h), *columns)
+    wave, flux = jl.SMEPinnAtmoPython._layers(*given, **({"radius": float(radius)} if np.isfinite(radius) else {}))
     return np.array(wave, dtype=float), np.array(flux, dtype=float)
 
 
@@ -161,14 +186,21 @@ def version() -> str:
 
 
 @contextlib.contextmanager
-def using_pinn(model: str = "atlas12", vturb: float = 1.0) -> Iterator[None]:
+def using_pinn(
+    model: str = "atlas12", vturb: float = 1.0, *, mass: float | None = None, geometry: str | None = None
+) -> Iterator[None]:
     """While it lasts, Korg's `interpolate_marcs` in this task gives the PINN's atmospheres; undone after errors too.
 
-    `format_A_X`, and with it M_H of `synth` and of fits, uses the model's solar scale meanwhile.
+    `format_A_X`, and with it M_H of `synth` and of fits, uses the model's solar scale meanwhile. Mass [Msun] and
+    geometry of a model that has a mass are as for `atmosphere`; a call's own `spherical` goes before the geometry.
     """
-    Emulator.load(model)
+    labels = Emulator.load(model).domain.labels
+    as_planes(np.zeros(len(labels)), labels, geometry)
+    if mass is not None and "mass" not in labels:
+        raise TypeError(f"mass = {mass}, but the model {model} has no mass")
     jl = _julia()
-    before = jl.SMEPinnAtmoPython._switch_on(_exported(model), float(vturb))
+    mass = None if mass is None else float(mass)
+    before = jl.SMEPinnAtmoPython._switch_on(_exported(model), float(vturb), mass, geometry)
     try:
         yield
     finally:
@@ -177,10 +209,12 @@ def using_pinn(model: str = "atlas12", vturb: float = 1.0) -> Iterator[None]:
 
 def _synthesis(
     function: str, linelist: Any, wavelengths: Any, vmic: float | None, model: str,
-    abundances: Mapping[str, float] | None, options: Mapping[str, Any] | None, labels: Mapping[str, Any],
+    abundances: Mapping[str, float] | None, options: Mapping[str, Any] | None, values: Mapping[str, Any],
 ) -> Any:  # fmt: skip
-    values = _labels(model, labels)
     single = _numbers("abundances", abundances or {})
+    scale = Emulator.load(model).card["solar_scale"]
+    star = {el: SOLAR_SCALES[scale][el] + value for el, value in single.items() if el in SOLAR_SCALES[scale]}
+    warn_of_misfit(model, misfit(star, values["m_H"], values["alpha_m"], scale))
     if vmic is not None:
         vmic = _numbers("synthesis", {"vmic": vmic})["vmic"]
     jl = _julia()
@@ -190,14 +224,16 @@ def _synthesis(
     return call(*given, _exported(model), **values)
 
 
-def _labels(model: str, labels: Mapping[str, Any]) -> dict[str, float]:
-    """Checked labels of one star by Julia's names, with defaults put in."""
+def _labels(model: str, labels: Mapping[str, Any], geometry: str | None = None) -> dict[str, Any]:
+    """Checked labels of one star by Julia's names, with defaults put in; and the geometry if one is asked for."""
     domain: Domain = Emulator.load(model).domain
     x = domain.resolve(dict(labels))
     if x.ndim != 1:
         raise DomainError(f"Korg takes one star at a time, not labels of shape {x.shape[:-1]}")
     values = {"alpha_m": 0.0, "vturb": 1.0, **dict(zip(domain.labels, x, strict=True))}
-    return {julia: float(values[name]) for name, julia in _JULIA_NAMES.items()}
+    as_planes(x, domain.labels, geometry)
+    asked = {} if geometry is None else {"geometry": geometry}
+    return {julia: float(values[name]) for name, julia in _JULIA_NAMES.items() if name in values} | asked
 
 
 def _numbers(what: str, values: Mapping[str, Any]) -> dict[str, float]:

@@ -17,10 +17,10 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 import numpy as np
 from numpy.typing import NDArray
 
-from .composition import SOLAR_SCALES
+from .composition import SOLAR_SCALES, misfit, warn_of_misfit
 from .continuum import tau_5000
 from .emulator import Emulator
-from .labels import DomainError
+from .labels import DomainError, as_planes
 from .structure import ModelAtmosphere
 
 try:
@@ -62,6 +62,8 @@ class PinnAtmosphereGrid(AtmosphereGrid):
     vturb : microturbulence of the structure [km/s]; None takes the star's `sme.vmic`
     alpha_m : [alpha/M] of the structure; None takes it from the star's abundances, see `star_labels`
     follow_abundances : False takes m_h = `sme.monh` and alpha_m = 0 (or the given one), whatever the abundances
+    mass : [Msun] of a model that has a mass; None takes the model's default, 1
+    geometry : "sphere" or "plane" of a model that has a mass; None: a sphere up to log g 3, as MARCS has it
 
     As an `AtmosphereGrid` it also is a table: a coarse lattice of nodes with `teff`, `logg`, `monh` and the
     profiles there (single precision, at the default vturb and alpha_m = 0), with `len` and indexing. Synthesis
@@ -70,23 +72,31 @@ class PinnAtmosphereGrid(AtmosphereGrid):
 
     Raises
     ------
-    ValueError : unknown model, or values of vturb or alpha_m outside its domain
+    ValueError : unknown model, values of vturb, alpha_m or mass outside its domain, another geometry, or a sphere of a
+        model without a mass
+    TypeError : a mass of a model without one
     """
 
     def __new__(
         cls, model: str = "atlas12", *, vturb: float | None = None, alpha_m: float | None = None,
-        follow_abundances: bool = True,
+        follow_abundances: bool = True, mass: float | None = None, geometry: str | None = None,
     ) -> PinnAtmosphereGrid:  # fmt: skip
         emulator = _emulator(str(model))
-        for name, value in (("vturb", vturb), ("alpha_m", alpha_m)):
+        as_planes(np.zeros(len(emulator.domain.labels)), emulator.domain.labels, geometry)
+        for name, value in (("vturb", vturb), ("alpha_m", alpha_m), ("mass", mass)):
             if value is not None:
+                if name not in emulator.domain.labels:
+                    raise TypeError(f"{name} = {value}, but the model {emulator.name} has no {name}")
                 j = emulator.domain.labels.index(name)
                 low, high = emulator.domain.lower[j], emulator.domain.upper[j]
                 if not low <= float(value) <= high:
                     raise DomainError(f"{name} = {value} is outside the range {low:g} to {high:g} of {emulator.name}")
-        options = {"vturb": vturb, "alpha_m": alpha_m, "follow_abundances": None if follow_abundances else 0}
-        query = urlencode({k: repr(float(v)) for k, v in options.items() if v is not None})
-        nodes = _nodes(emulator)
+        options = {
+            "vturb": vturb, "alpha_m": alpha_m, "follow_abundances": None if follow_abundances else 0, "mass": mass
+        }  # fmt: skip
+        query = urlencode({k: repr(float(v)) for k, v in options.items() if v is not None}
+                          | ({} if geometry is None else {"geometry": geometry}))  # fmt: skip
+        nodes = _nodes(emulator, mass, geometry)
         self: PinnAtmosphereGrid = super().__new__(cls, len(nodes.rhox), nodes.rhox.shape[1])
         self.source = f"{_SCHEME}{quote(str(model), safe='/')}" + (f"?{query}" if query else "")
         self.citation_info = _citation(emulator)
@@ -94,9 +104,9 @@ class PinnAtmosphereGrid(AtmosphereGrid):
         labels = nodes.labels
         table: dict[str, Any] = {
             "teff": labels["teff"], "logg": labels["logg"], "monh": labels["m_h"], "vturb": labels["vturb"],
-            "lonh": 0.0, "radius": 1.0, "height": 0.0, "wlstd": 5000.0, "opflag": _OPFLAG, "temp": nodes.temperature,
-            "rhox": nodes.rhox, "tau": nodes.tau_ross, "rho": nodes.density, "xna": nodes.atom_density,
-            "xne": nodes.electron_density,
+            "lonh": 0.0, "radius": _radius(nodes), "height": nodes.height, "wlstd": 5000.0, "opflag": _OPFLAG,
+            "temp": nodes.temperature, "rhox": nodes.rhox, "tau": nodes.tau_ross, "rho": nodes.density,
+            "xna": nodes.atom_density, "xne": nodes.electron_density,
         }  # fmt: skip
         for column, values in table.items():
             self[column] = values
@@ -110,7 +120,7 @@ class PinnAtmosphereGrid(AtmosphereGrid):
     def from_source(cls, source: str) -> PinnAtmosphereGrid:
         """The grid that a name as in `str(grid)` stands for."""
         model, _, query = source.removeprefix(_SCHEME).partition("?")
-        options: dict[str, Any] = {k: float(v) for k, v in parse_qsl(query)}
+        options = _options(query)
         options["follow_abundances"] = bool(options.get("follow_abundances", 1.0))
         return cls(unquote(model), **options)
 
@@ -121,12 +131,14 @@ class PinnAtmosphereGrid(AtmosphereGrid):
 
     @property
     def options(self) -> dict[str, Any]:
-        """`vturb`, `alpha_m` (None: from the star) and `follow_abundances`."""
-        given = {k: float(v) for k, v in parse_qsl(self.source.partition("?")[2])}
+        """`vturb`, `alpha_m` (None: from the star), `follow_abundances`, `mass` and `geometry` (None: the model's)."""
+        given = _options(self.source.partition("?")[2])
         return {
             "vturb": given.get("vturb"),
             "alpha_m": given.get("alpha_m"),
             "follow_abundances": bool(given.get("follow_abundances", 1.0)),
+            "mass": given.get("mass"),
+            "geometry": given.get("geometry"),
         }
 
     def __reduce__(self) -> Any:
@@ -144,21 +156,34 @@ class PinnAtmosphereGrid(AtmosphereGrid):
     def atmosphere(self, sme: Any) -> Atmosphere:
         """The atmosphere of the star that an `SME_Structure` describes, as PySME's synthesis takes it.
 
+        Of a sphere, geom is "SPH", with the radius [cm] where tau_ross = 1 and heights [cm] above it, as PySME has them
+        of spherical MARCS models; else "PP".
+
         `tau` is the Rosseland optical depth; where the star has elements in NLTE it is that at 5000 A, against which
         departure grids are tabulated (see `continuum.tau_5000`).
 
         Raises
         ------
         OutsideDomainError : the star's labels lie outside the model's domain
+
+        Warns
+        -----
+        CompositionWarning : carbon, helium or other elements leave the mixture that the model was computed with; not
+            where `follow_abundances` is False
         """
         labels: dict[str, Any] = star_labels(sme, self)
         try:
-            model = self.emulator.predict(**labels)
+            model = self.emulator.predict(**labels, geometry=self.options["geometry"])
         except DomainError as outside:
             raise OutsideDomainError(f"{self.emulator.name}: {outside}") from None
+        if self.options["follow_abundances"]:
+            off = misfit(_total(sme), labels["m_h"], labels["alpha_m"], self.emulator.card["solar_scale"])
+            warn_of_misfit(self.emulator.name, off)
+        sphere = model.geometry == "sphere"
         atmo = Atmosphere(
-            teff=float(sme.teff), logg=float(sme.logg), vturb=labels["vturb"], lonh=0.0, method="grid", geom="PP",
-            radius=1.0, wlstd=5000.0, opflag=_OPFLAG, depth="RHOX", interp="TAU", rhox=model.rhox,
+            teff=float(sme.teff), logg=float(sme.logg), vturb=labels["vturb"], lonh=0.0, method="grid",
+            geom="SPH" if sphere else "PP", radius=float(_radius(model)), height=model.height if sphere else None,
+            wlstd=5000.0, opflag=_OPFLAG, depth="RHOX", interp="TAU", rhox=model.rhox,
             tau=tau_5000(model) if len(sme.nlte.elements) else model.tau_ross, temp=model.temperature,
             rho=model.density, xna=model.atom_density, xne=model.electron_density, citation_info=self.citation_info,
             monh=float(sme.monh), abund=sme.abund.get_pattern("H=12"), abund_format="H=12",
@@ -184,13 +209,13 @@ def star_labels(sme: Any, grid: PinnAtmosphereGrid) -> dict[str, float]:
     m_h is [Fe/H] and alpha_m the mean of [X/Fe] over the electron donors Mg, Si, Ca, Ti, weighted by their solar
     number, both relative to the training grid's solar abundances (`composition.SOLAR_SCALES`) whatever scale
     `sme.abund` is on. Solar scales differ by some 0.01 dex in alpha_m, so that alpha_m up to 0.03 dex outside the
-    model's range is taken for the edge. vturb is `sme.vmic`. The options of the grid fix any of these.
+    model's range is taken for the edge. vturb is `sme.vmic`. The options of the grid fix any of these; the mass is
+    among the labels where they give it.
     """
     options = grid.options
     solar = SOLAR_SCALES[grid.emulator.card["solar_scale"]]
     if options["follow_abundances"]:
-        total = sme.abund.get_pattern("H=12")
-        star = {el: float(total[el]) + float(sme.monh) for el in ("Fe", *_ALPHA_DONORS)}
+        star = _total(sme)
         m_h = star["Fe"] - solar["Fe"]
         weight = np.array([10.0 ** solar[el] for el in _ALPHA_DONORS])
         excess = np.array([star[el] - solar[el] - m_h for el in _ALPHA_DONORS])
@@ -199,13 +224,21 @@ def star_labels(sme: Any, grid: PinnAtmosphereGrid) -> dict[str, float]:
     else:
         m_h, alpha_m = float(sme.monh), 0.0
     vturb = float(np.mean(sme.vmic))
+    mass = {} if options["mass"] is None else {"mass": options["mass"]}
     return {
         "teff": float(sme.teff),
         "logg": float(sme.logg),
         "m_h": m_h,
         "alpha_m": alpha_m if options["alpha_m"] is None else options["alpha_m"],
         "vturb": vturb if options["vturb"] is None else options["vturb"],
+        **mass,
     }
+
+
+def _total(sme: Any) -> dict[str, float]:
+    """Abundances of a star, log10 number with H = 12, monh included."""
+    pattern = sme.abund.get_pattern("H=12")
+    return {el: float(v) + (0.0 if el in ("H", "He") else float(sme.monh)) for el, v in pattern.items()}
 
 
 def _within_scale_error(alpha_m: float, bounds: tuple[float, float] | None) -> float:
@@ -364,13 +397,23 @@ def _save(original: Callable[..., Any]) -> Callable[..., Any]:
 _OPFLAG = np.array([1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 0, 1, 0, 0, 0])
 
 
+def _options(query: str) -> dict[str, Any]:
+    """Options in the name of a grid."""
+    return {k: v if k == "geometry" else float(v) for k, v in parse_qsl(query)}
+
+
+def _radius(model: ModelAtmosphere) -> Any:
+    """Radius [cm]; 1 of plane-parallel layers, by which PySME's tables and MARCS files tell them."""
+    return np.where(np.isfinite(model.radius), model.radius, 1.0)
+
+
 @functools.lru_cache(maxsize=16)
 def _emulator(model: str) -> Emulator:
     return Emulator.load(model)
 
 
 @functools.lru_cache(maxsize=16)
-def _nodes(emulator: Emulator) -> ModelAtmosphere:
+def _nodes(emulator: Emulator, mass: float | None = None, geometry: str | None = None) -> ModelAtmosphere:
     """Atmospheres on a coarse lattice in Teff, log g and m_h: the table that a grid shows."""
     domain = emulator.domain
     box = {n: (lo, hi) for n, lo, hi in zip(domain.labels, domain.lower, domain.upper, strict=True)}
@@ -379,7 +422,8 @@ def _nodes(emulator: Emulator) -> ModelAtmosphere:
     m_h = np.arange(np.ceil(box["m_h"][0]), box["m_h"][1] + 0.01, 1.0)
     x = [v.ravel() for v in np.meshgrid(teff, logg, m_h, indexing="ij")]
     inside = domain.contains(teff=x[0], logg=x[1], m_h=x[2])
-    return emulator.predict(teff=x[0][inside], logg=x[1][inside], m_h=x[2][inside])
+    at: dict[str, Any] = {n: v[inside] for n, v in zip(("teff", "logg", "m_h"), x, strict=True)}
+    return emulator.predict(**at, **({} if mass is None else {"mass": mass}), geometry=geometry)
 
 
 _TEFF: NDArray[np.float64] = np.array(

@@ -7,13 +7,14 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sme_pinn_atmo import DomainError, korg
+from sme_pinn_atmo import DomainError, composition, korg
 from sme_pinn_atmo.cli import main
 from sme_pinn_atmo.emulator import Emulator
 
@@ -25,16 +26,19 @@ class StandIn:
     """Takes only what the Julia functions take, and records it."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[str, Any, dict[str, float]]] = []
+        self.calls: list[tuple[str, Any, dict[str, Any]]] = []
+        self.labels = JULIA_LABELS
         self.state: Any = None
         self.SMEPinnAtmo = self.SMEPinnAtmoPython = self.Korg = self
 
-    def _record(self, name: str, args: Any, labels: dict[str, float]) -> None:
-        assert set(labels) == JULIA_LABELS
-        assert all(type(v) is float and np.isfinite(v) for v in labels.values())
+    def _record(self, name: str, args: Any, labels: dict[str, Any]) -> None:
+        assert labels.get("geometry", "plane") in ("plane", "sphere")
+        numbers = {k: v for k, v in labels.items() if k != "geometry"}
+        assert set(numbers) == self.labels
+        assert all(type(v) is float and np.isfinite(v) for v in numbers.values())
         self.calls.append((name, args, labels))
 
-    def korg_atmosphere(self, *, model: str, **labels: float) -> str:
+    def _atmosphere(self, model: str, **labels: Any) -> str:
         self._record("atmosphere", model, labels)
         return "PlanarAtmosphere"
 
@@ -58,14 +62,14 @@ class StandIn:
         return [1.0, 0.9], np.zeros((2, 5))
 
     def _fit(self, wavelengths: Any, flux: Any, error: Any, linelist: Any, guesses: dict, fixed: dict, model: str,
-             vturb: float, options: dict) -> str:  # fmt: skip
+             vturb: float, mass: float | None, geometry: str | None, options: dict) -> str:  # fmt: skip
         assert all(isinstance(v, np.ndarray) and v.dtype == float for v in (wavelengths, flux, error))
         assert all(type(v) is float for d in (guesses, fixed) for v in d.values())
-        self.calls.append(("fit", (linelist, guesses, fixed, model, vturb, options), {}))
+        self.calls.append(("fit", (linelist, guesses, fixed, model, vturb, mass, geometry, options), {}))
         return "result"
 
-    def _switch_on(self, model: str, vturb: float) -> Any:
-        before, self.state = self.state, (model, vturb)
+    def _switch_on(self, model: str, vturb: float, mass: float | None, geometry: str | None) -> Any:
+        before, self.state = self.state, (model, vturb, mass, geometry)
         return before
 
     def _switch_back(self, before: Any) -> None:
@@ -135,6 +139,18 @@ def test_synthesis_gives_arrays_by_name(julia: StandIn) -> None:
     assert julia.calls[2][1][:2] == ("lines of my.vald", ((5000.0, 5001.0), (5003.0, 5004.0, 0.1)))
 
 
+def test_a_composition_that_does_not_fit_is_said(julia: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(composition, "_said", set())
+    star = {"teff": 4800, "logg": 2.3, "m_h": -0.5, "alpha_m": 0.3, "wavelengths": (5000, 5001)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        korg.synthesize(**star, abundances={"Mg": -0.2, "C": -0.4, "Eu": 1.0})
+    with pytest.warns(composition.CompositionWarning, match=r"Mg by \+0\.30 dex"):
+        korg.synthesize(**star, abundances={"Mg": 0.1})
+    with pytest.warns(composition.CompositionWarning, match=r"C by \+0\.50 dex"):
+        korg.jacobian(**star, abundances={"C": 0.0})
+
+
 @pytest.mark.parametrize("bad", [{"abundances": {"Mg": np.nan}}, {"vmic": np.inf}])
 def test_bad_numbers_of_a_synthesis_never_reach_julia(julia: StandIn, bad: dict) -> None:
     with pytest.raises(ValueError, match="is not a finite number"):
@@ -146,7 +162,7 @@ def test_a_fit_starts_inside_the_domain(julia: StandIn) -> None:
     data = ([5000, 5001], [1, 1], [0.01, 0.01])
     fixed = {"logg": 4.3}
     assert korg.fit_spectrum(*data, {"Teff": 5700, "M_H": 0}, fixed_params=fixed, R=50_000) == "result"
-    given = ("VALD", {"Teff": 5700.0, "M_H": 0.0}, fixed, "atlas12", 1.0, {"R": 50_000})
+    given = ("VALD", {"Teff": 5700.0, "M_H": 0.0}, fixed, "atlas12", 1.0, None, None, {"R": 50_000})
     assert julia.calls == [("fit", given, {})]
     for bad in ({"Teff": np.nan}, {"Teff": 1e6}, {"Teff": 5700, "alpha_H": 3}, {"Teff": 5700, "vmic": np.nan}):
         with pytest.raises(ValueError, match=r"not a finite|outside"):
@@ -161,7 +177,35 @@ def test_a_fit_starts_inside_the_domain(julia: StandIn) -> None:
 def test_models_without_a_packaged_export_are_exported(julia: StandIn) -> None:
     korg.synthesize(teff=5777, logg=4.44, wavelengths=(5000, 5001), model="atlas9")
     path = Path(julia.calls[0][1][-1])
-    assert path.read_bytes().startswith(b"sme_pinn_atmo 1\nname atlas9\n")
+    assert path.read_bytes().startswith(b"sme_pinn_atmo 2\nname atlas9\n")
+
+
+def test_spheres_reach_julia(julia: StandIn, tiny_sphere: Path) -> None:
+    julia.labels = JULIA_LABELS | {"mass"}
+    model, giant = str(tiny_sphere), {"teff": 4800.0, "logg": 1.0}
+    korg.atmosphere(model=model, **giant, mass=2.0, geometry="sphere")
+    korg.synthesize(model=model, **giant, wavelengths=(5000, 5001))
+    korg.jacobian(model=model, **giant, wavelengths=(5000, 5001), geometry="plane")
+    assert [call[2].get("geometry") for call in julia.calls] == ["sphere", None, "plane"]
+    assert [call[2]["mass"] for call in julia.calls] == [2.0, 1.0, 1.0]
+    data = ([5000, 5001], [1, 1], [0.01, 0.01], {"Teff": 4800.0, "logg": 1.0})
+    korg.fit_spectrum(*data, model=model, mass=2.0, geometry="sphere", R=50_000)
+    assert julia.calls[3][1][5:7] == (2.0, "sphere")
+    with korg.using_pinn(model, mass=2.0, geometry="plane"):
+        assert julia.state[2:] == (2.0, "plane")
+    with pytest.raises(DomainError, match="mass"):
+        korg.fit_spectrum(*data, model=model, mass=99.0, R=50_000)
+    with pytest.raises(ValueError, match="geometry"):
+        korg.atmosphere(model=model, **giant, geometry="cube")
+
+
+@pytest.mark.parametrize("asked", [{"mass": 1.0}, {"geometry": "sphere"}])
+def test_a_model_without_a_mass_has_no_spheres(julia: StandIn, asked: dict) -> None:
+    with pytest.raises((TypeError, ValueError), match="mass"):
+        korg.atmosphere(teff=4800, logg=2.3, **asked)
+    with pytest.raises((TypeError, ValueError), match="mass"):
+        korg.using_pinn(**asked).__enter__()
+    assert not julia.calls
 
 
 def test_jacobian_has_five_columns(julia: StandIn) -> None:
@@ -172,10 +216,10 @@ def test_jacobian_has_five_columns(julia: StandIn) -> None:
 
 def test_context_is_undone_after_an_error(julia: StandIn) -> None:
     with korg.using_pinn(vturb=2.0):
-        assert julia.state == ("atlas12", 2.0)
+        assert julia.state == ("atlas12", 2.0, None, None)
         with korg.using_pinn("atlas9"):
             assert julia.state[0].endswith("model.pinn")
-        assert julia.state == ("atlas12", 2.0)
+        assert julia.state == ("atlas12", 2.0, None, None)
     with pytest.raises(RuntimeError, match="stop"), korg.using_pinn():
         raise RuntimeError("stop")
     assert julia.state is None
@@ -317,14 +361,15 @@ def test_real_korg_with_pinn_in_julia() -> None:
     np.testing.assert_array_equal(_temperatures(jl, 5777.0, 4.44), before)
 
 
-def test_the_golden_file_of_the_julia_package_is_of_the_packaged_model() -> None:
-    path = BRIDGE / "test" / "golden.bin"
-    if not path.is_file():
+@pytest.mark.parametrize("name", sorted(p.stem for p in (BRIDGE / "models").glob("*.pinn")))
+def test_the_golden_file_of_the_julia_package_is_of_the_packaged_model(name: str) -> None:
+    path = BRIDGE / "test" / "golden" / f"{name}.bin"
+    if not (BRIDGE / "test").is_dir():
         pytest.skip("not in a clone")
     head, _, data = path.read_bytes().partition(b"\n")
     n, n_label, n_field, n_depth, n_tau = map(int, head.split())
     stars = np.frombuffer(data, "<f8")[n_tau:].reshape(n, -1)
     x = stars[:, :n_label]
     value = stars[:, n_label : n_label + n_field * n_depth].reshape(n, n_field, n_depth)
-    here = Emulator.load("atlas12").network.log_profiles(x)
+    here = Emulator.load(name).network.log_profiles(x)
     np.testing.assert_allclose(value, here, atol=1e-9, err_msg="made anew by: sme-pinn-atmo export-julia --all")

@@ -9,6 +9,7 @@ import pickle
 import re
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from pysme.sme import SME_Structure
 from pysme.solve import SME_Solver, solve
 from pysme.synthesize import Synthesizer, synthesize_spectrum
 
-from sme_pinn_atmo import DomainError, PinnAtmosphereGrid, models
+from sme_pinn_atmo import DomainError, PinnAtmosphereGrid, composition, models
 from sme_pinn_atmo.continuum import tau_5000
 from sme_pinn_atmo.demo import line_list
 from sme_pinn_atmo.emulator import ModelFileError
@@ -211,6 +212,98 @@ def test_the_hook_is_applied_once_and_checks_what_it_replaces(monkeypatch: pytes
     monkeypatch.setattr(SME_Solver, "get_bounds", another)
     with pytest.raises(RuntimeError, match=r"PySME .*get_bounds"):
         register()
+
+
+def test_a_composition_that_does_not_fit_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(composition, "_said", set())
+    grid, follows_not = PinnAtmosphereGrid("atlas12"), PinnAtmosphereGrid("atlas12", follow_abundances=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for pattern in ("asplund2009", "grevesse2007"):
+            grid.atmosphere(star(grid, monh=-0.5, abund=Abund(monh=-0.5, pattern=pattern)))
+        rich = star(grid)
+        rich.abund["C"] += 0.5
+        follows_not.atmosphere(rich)
+    with pytest.warns(composition.CompositionWarning, match=r"atlas12 was computed with: C by \+0\.50 dex"):
+        grid.atmosphere(rich)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        grid.atmosphere(rich)
+
+
+@pytest.fixture(scope="module")
+def spheres(tiny_sphere: Path) -> PinnAtmosphereGrid:
+    return PinnAtmosphereGrid(str(tiny_sphere))
+
+
+def test_giants_are_spheres_to_pysme(spheres: PinnAtmosphereGrid) -> None:
+    giant = star(spheres, teff=4800.0, logg=1.0)
+    atmo = spheres.atmosphere(giant)
+    expected = spheres.emulator.predict(**star_labels(giant, spheres))
+    assert expected.geometry == "sphere"
+    assert (atmo.geom, atmo.depth) == ("SPH", "RHOX")
+    assert atmo.radius == expected.radius == pytest.approx(np.sqrt(1.32712440e26 / 10.0))
+    # As PySME reads them of MARCS files: cm above tau_ross = 1, outermost layer first.
+    np.testing.assert_array_equal(atmo.height, expected.height)
+    assert atmo.height[0] > 0 > atmo.height[-1]
+    np.testing.assert_array_equal(atmo.rho, expected.profile("density"))
+    assert spheres.atmosphere(star(spheres, logg=4.0)).geom == "PP"
+    assert spheres.atmosphere(star(spheres, logg=4.0)).radius == 1.0
+
+
+def test_mass_and_geometry_are_options_of_the_grid(spheres: PinnAtmosphereGrid, tiny_sphere: Path) -> None:
+    giant = {"teff": 4800.0, "logg": 1.0}
+    one = spheres.atmosphere(star(spheres, **giant))
+    heavy = PinnAtmosphereGrid(str(tiny_sphere), mass=4.0)
+    assert heavy.atmosphere(star(heavy, **giant)).radius == pytest.approx(2 * one.radius)
+    flat = PinnAtmosphereGrid(str(tiny_sphere), geometry="plane")
+    assert flat.atmosphere(star(flat, **giant)).geom == "PP"
+    round_ = PinnAtmosphereGrid(str(tiny_sphere), geometry="sphere", mass=2.0)
+    assert round_.atmosphere(star(round_, logg=4.0)).geom == "SPH"
+    copies = pickle.loads(pickle.dumps(round_)), copy.deepcopy(round_), PinnAtmosphereGrid.from_source(str(round_))
+    for again in copies:
+        assert (again.options["mass"], again.options["geometry"]) == (2.0, "sphere")
+    # The table that a grid shows: planes have radius 1, as in PySME's own.
+    giants = spheres["logg"] <= 3
+    assert (spheres["radius"][giants] > 1e9).all()
+    assert (spheres["radius"][~giants] == 1).all()
+    assert (flat["radius"] == 1).all()
+
+
+@pytest.mark.parametrize(("options", "error"), [({"mass": 99.0}, DomainError), ({"geometry": "cube"}, ValueError)])
+def test_bad_options_of_spheres(tiny_sphere: Path, options: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        PinnAtmosphereGrid(str(tiny_sphere), **options)
+
+
+@pytest.mark.parametrize(("options", "error"), [({"mass": 1.0}, TypeError), ({"geometry": "sphere"}, ValueError)])
+def test_a_model_without_a_mass_has_no_spheres(options: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error, match="mass"):
+        PinnAtmosphereGrid("atlas12", **options)
+
+
+def test_pysme_computes_the_sphere(tmp_path: Path, spheres: PinnAtmosphereGrid, tiny_sphere: Path) -> None:
+    """A sphere has another spectrum than the plane of the same layers, and goes through a file and a fit."""
+    giant = {"teff": 4800.0, "logg": 0.3, "vmic": 1.5, "wave": WAVE[60:110]}
+    sphere = synthesize_spectrum(star(spheres, **giant))
+    assert sphere.atmo.geom == "SPH"
+
+    class AsPlane(PinnAtmosphereGrid):
+        def atmosphere(self, sme: Any) -> Atmosphere:
+            atmo = super().atmosphere(sme)
+            atmo.geom = "PP"
+            return atmo
+
+    plane = synthesize_spectrum(star(AsPlane(str(tiny_sphere)), **giant))
+    assert plane.atmo.geom == "PP"
+    difference = np.abs(sphere.synth[0] - plane.synth[0]).max()
+    assert 1e-4 < difference < 0.3
+    sphere.save(str(tmp_path / "giant.sme"))
+    loaded = SME_Structure.load(str(tmp_path / "giant.sme"))
+    np.testing.assert_allclose(synthesize_spectrum(loaded).synth[0], sphere.synth[0], atol=1e-6)
+    assert loaded.atmo.geom == "SPH"
+    loaded.spec, loaded.uncs, loaded.teff = sphere.synth, 0.01, 4850.0
+    assert solve(loaded, ["teff"]).teff == pytest.approx(4800.0, abs=2)
 
 
 @pytest.mark.parametrize(("options", "error"), [({"model": "atlas99"}, ValueError), ({"vturb": 99.0}, DomainError)])

@@ -28,49 +28,61 @@ function _wavelengths(given)
     length(w) in (2, 3) ? Tuple(Float64.(w)) : collect(Float64, w)
 end
 
-function _spectrum(linelist, wavelengths, single, vmic, options, m, x)
+# `x` holds Teff, logg, m_H, alpha_m, vturb, and of a model that has one the mass.
+function _spectrum(linelist, wavelengths, single, vmic, options, m, x, geometry)
     A_X = model_A_X(x[3], x[4], single; model=m)
-    atm = korg_atmosphere(; Teff=x[1], logg=x[2], m_H=x[3], alpha_m=x[4], vturb=x[5], A_X=A_X, model=m)
+    atm = korg_atmosphere(; Teff=x[1], logg=x[2], m_H=x[3], alpha_m=x[4], vturb=x[5], mass=get(x, 6, nothing),
+                          geometry=geometry, A_X=A_X, model=m, check_composition=false)  # Python has said it
     Korg.synthesize(atm, linelist, A_X, wavelengths; vmic=vmic === nothing ? x[5] : vmic, options...)
 end
 
-function _synthesize(linelist, wavelengths, single, vmic, options, model; Teff, logg, m_H, alpha_m, vturb)
+_geometry(given) = given === nothing ? nothing : Symbol(given)
+
+_labels(; Teff, logg, m_H, alpha_m, vturb, mass=nothing) =
+    mass === nothing ? Float64[Teff, logg, m_H, alpha_m, vturb] : Float64[Teff, logg, m_H, alpha_m, vturb, mass]
+
+_atmosphere(model; geometry=nothing, labels...) =
+    korg_atmosphere(; model=model, geometry=_geometry(geometry), labels...)
+
+function _synthesize(linelist, wavelengths, single, vmic, options, model; geometry=nothing, labels...)
     s = _spectrum(linelist, _wavelengths(wavelengths), _dict(single), vmic, _keywords(_plain(options)),
-                  load_model(model), (Teff, logg, m_H, alpha_m, vturb))
+                  load_model(model), _labels(; labels...), _geometry(geometry))
     s.wavelengths, s.flux, s.cntm
 end
 
-function _jacobian(linelist, wavelengths, single, vmic, options, model; Teff, logg, m_H, alpha_m, vturb)
+function _jacobian(linelist, wavelengths, single, vmic, options, model; geometry=nothing, labels...)
     m, w, abundances = load_model(model), _wavelengths(wavelengths), _dict(single)
     keywords = _keywords(_plain(options))
     function rectified(x)
-        s = _spectrum(linelist, w, abundances, vmic, keywords, m, x)
+        s = _spectrum(linelist, w, abundances, vmic, keywords, m, x, _geometry(geometry))
         s.flux ./ s.cntm
     end
-    x = Float64[Teff, logg, m_H, alpha_m, vturb]
+    x = _labels(; labels...)
     rectified(x), ForwardDiff.jacobian(rectified, x)
 end
 
-# Wavelengths in air [A] and rectified flux from the layers of any atmosphere.
-function _layers(linelist, low, high, step, vmic, m_H, columns...)
-    names = (:rhox, :tau_ross, :temperature, :electron_density, :atom_density)
+# Wavelengths in air [A] and rectified flux from the layers of any atmosphere, outermost first;
+# of spheres the last column is the height [cm] above the radius [cm].
+function _layers(linelist, low, high, step, vmic, m_H, columns...; radius=Inf)
+    names = (:rhox, :tau_ross, :temperature, :electron_density, :atom_density, :height)[1:length(columns)]
     A_X = model_A_X(m_H)
-    atm = korg_atmosphere(NamedTuple{names}(map(_vector, columns)); A_X=A_X)
+    profiles = merge(NamedTuple{names}(map(_vector, columns)), (radius=Float64(radius),))
+    atm = korg_atmosphere(profiles; A_X=A_X)
     w = Korg.Wavelengths((low, high, step); air_wavelengths=true)
     s = Korg.synthesize(atm, linelist, A_X, w; vmic=vmic, line_buffer=60)
     Korg.vacuum_to_air.(s.wavelengths), s.flux ./ s.cntm
 end
 
-function _fit(wavelengths, flux, error, linelist, guesses, fixed, model, vturb, options)
-    with_pinn(model=model, vturb=vturb, solar=:model) do
+function _fit(wavelengths, flux, error, linelist, guesses, fixed, model, vturb, mass, geometry, options)
+    with_pinn(model=model, vturb=vturb, mass=mass, geometry=_geometry(geometry), solar=:model) do
         Korg.Fit.fit_spectrum(_vector(wavelengths), _vector(flux), _vector(error), linelist, _dict(guesses),
                               _dict(fixed); _keywords(_plain(options))...)
     end
 end
 
 # `using_pinn` of Python begins and ends in two calls. What it replaces is handed to Python, to be handed back.
-function _switch_on(model, vturb)
-    new = switch(model, vturb, :model)
+function _switch_on(model, vturb, mass, geometry)
+    new = switch(model, vturb, :model, mass, _geometry(geometry))
     before = get(task_local_storage(), SWITCH, nothing)
     task_local_storage(SWITCH, new)
     before

@@ -1,11 +1,23 @@
 # A model: weights, domain and solar mixture, as `sme-pinn-atmo export-julia` writes them.
 
+# Version of the file's layout; any other is refused.
+const FORMAT = "2"
+
 struct Element
     symbol::String
     Z::Int
     A::Float64        # log10 number, H = 12
     weight::Float64   # u
     alpha::Bool
+end
+
+# Where training models lie in the plane of two labels: lowest and highest `label` at knots in `along`, linear between.
+struct Strip
+    label::String
+    along::String
+    knots::Vector{Float64}
+    low::Vector{Float64}
+    high::Vector{Float64}
 end
 
 struct Model
@@ -17,23 +29,25 @@ struct Model
     lower::Vector{Float64}
     upper::Vector{Float64}
     defaults::Vector{Float64}
-    kiel_teff::Vector{Float64}      # K
-    kiel_logg_min::Vector{Float64}
-    kiel_logg_max::Vector{Float64}
+    strips::Vector{Strip}
     elements::Vector{Element}
     boltzmann::Float64              # erg K^-1
     atomic_mass::Float64            # g
-    w_in::Matrix{Float64}           # of labels, log10 Teff, 1 / Teff, waves; features and their standardisation folded in
+    solar_gm::Float64               # cm^3 s^-2, of one solar mass
+    w_in::Matrix{Float64}           # of labels (extension for mass), log10 Teff, 1 / Teff, waves; features and their standardisation folded in
     b_in::Vector{Float64}
     w::Vector{Matrix{Float64}}
     b::Vector{Vector{Float64}}
     w_out::Matrix{Float64}
     b_out::Vector{Float64}
     basis::Vector{Matrix{Float64}}  # per field, (n_depth, n_component)
-    mean::Matrix{Float64}           # (n_depth, 4)
+    mean::Matrix{Float64}           # (n_depth, n_field)
     ln_tau::Vector{Float64}
-    integral::Matrix{Float64}
+    integral::Matrix{Float64}       # from the first layer
+    above::Matrix{Float64}          # from tau_ross = 1
 end
+
+has_mass(m::Model) = "mass" in m.labels
 
 function Base.show(io::IO, m::Model)
     print(io, "Model ", m.name, " (", join(m.labels, ", "), "; ", length(m.ln_tau), " layers)")
@@ -72,20 +86,25 @@ function read_model(path::AbstractString)
         lines[1:end-1], read(io)
     end
     header = Dict{String,Vector{String}}()
-    elements, shapes = Element[], Tuple{String,Vector{Int}}[]
+    elements, strips, shapes = Element[], Strip[], Tuple{String,Vector{Int}}[]
     for line in lines
         words = String.(split(line))
         if words[1] == "element"
             push!(elements, Element(words[2], parse(Int, words[3]), parse(Float64, words[4]), parse(Float64, words[5]),
                                     words[6] == "1"))
+        elseif words[1] == "strip"
+            n = (length(words) - 3) ÷ 3
+            knots, low, high = (parse.(Float64, words[3+k*n+1:3+(k+1)*n]) for k in 0:2)
+            push!(strips, Strip(words[2], words[3], knots, low, high))
         elseif words[1] == "tensor"
             push!(shapes, (words[2], parse.(Int, words[3:end])))
         else
             header[words[1]] = words[2:end]
         end
     end
-    if header["sme_pinn_atmo"] != ["1"]
-        throw(ArgumentError("$path has format $(header["sme_pinn_atmo"]); this version of SMEPinnAtmo reads format 1"))
+    if header["sme_pinn_atmo"] != [FORMAT]
+        throw(ArgumentError("$path has format $(join(header["sme_pinn_atmo"], ' ')); this version of SMEPinnAtmo reads " *
+                            "format $FORMAT: sme-pinn-atmo export-julia MODEL PATH writes it"))
     end
     total = sum(prod(s) for (_, s) in shapes)
     if length(body) != 8 * total
@@ -107,18 +126,21 @@ function read_model(path::AbstractString)
     mean = permutedims(tensors["mean"])
     # The grey temperature of the Eddington approximation is part of the mean of ln T.
     mean[:, 1] .+= log.((0.75 .* (exp.(ln_tau) .+ 2 / 3)) .^ 0.25)
+    integral = integration_matrix(ln_tau)
     Model(header["name"][1], header["sha256"][1], header["labels"], frequency, phase, numbers("lower"),
-          numbers("upper"), numbers("defaults"), numbers("kiel_teff"), numbers("kiel_logg_min"),
-          numbers("kiel_logg_max"), elements, numbers("boltzmann")[1], numbers("atomic_mass")[1], scaled * matrix,
+          numbers("upper"), numbers("defaults"), strips, elements, numbers("boltzmann")[1],
+          numbers("atomic_mass")[1], numbers("solar_gm")[1], scaled * matrix,
           vec(tensors["b_in"]) - scaled * vec(tensors["feature_mean"]), [w[k, :, :] for k in 1:size(w, 1)],
           [b[k, :] for k in 1:size(b, 1)], tensors["w_out"], vec(tensors["b_out"]),
-          [permutedims(basis[f, :, :]) for f in 1:4], mean, ln_tau, integration_matrix(ln_tau))
+          [permutedims(basis[f, :, :]) for f in 1:size(basis, 1)], mean, ln_tau, integral,
+          integral .- interpolation_matrix(ln_tau, [0.0]) * integral)
 end
 
 # Features as a linear map of labels, log10 Teff, 1 / Teff and waves of Teff, as `feature_matrix` in runtime.py states them.
 function feature_matrix(features, labels)
     waves = filter(f -> occursin(r"^(sin|cos)_[1-9]\d{0,2}_log_teff$", f), features)
-    inputs = vcat(labels, "log_teff", "1/teff", waves)
+    # The mass is no feature: the extension of the atmosphere stands in its place.
+    inputs = vcat(replace(labels, "mass" => "extension"), "log_teff", "1/teff", waves)
     matrix = zeros(length(features), length(inputs))
     for (row, f) in enumerate(features)
         parts = f == "theta" ? ["1/teff" => 5040] : f == "log_g_teff4" ? ["logg" => 1, "log_teff" => -4] : [f => 1]
@@ -148,16 +170,18 @@ function Base.showerror(io::IO, e::PinnDomainError)
           e.upper, e.detail)
 end
 
-# Throws unless the labels lie in the box and in the strip of the Kiel diagram that training models occupy.
+# Throws unless the labels lie in the box and in the strips of it that training models occupy.
 function check_domain(m::Model, x::AbstractVector)
     for (name, value, low, high) in zip(m.labels, x, m.lower, m.upper)
         low <= value <= high || throw(PinnDomainError(name, value, low, high, ""))
     end
-    isempty(m.kiel_teff) && return nothing
-    t, g = findfirst(isequal("teff"), m.labels), findfirst(isequal("logg"), m.labels)
-    low, high = _linear(m.kiel_teff, m.kiel_logg_min, x[t]), _linear(m.kiel_teff, m.kiel_logg_max, x[t])
-    if !(low - 1e-9 <= x[g] <= high + 1e-9)
-        throw(PinnDomainError("logg", x[g], Float64(_value(low)), Float64(_value(high)), " at teff = $(_value(x[t]))"))
+    for s in m.strips
+        value, along = x[findfirst(isequal(s.label), m.labels)], x[findfirst(isequal(s.along), m.labels)]
+        low, high = _linear(s.knots, s.low, along), _linear(s.knots, s.high, along)
+        if !(low - 1e-9 <= value <= high + 1e-9)
+            throw(PinnDomainError(s.label, value, Float64(_value(low)), Float64(_value(high)),
+                                  " at $(s.along) = $(_value(along))"))
+        end
     end
     nothing
 end

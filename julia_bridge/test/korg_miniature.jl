@@ -52,6 +52,24 @@ struct PlanarAtmosphere{F1,F2,F3,F4,F5} <: ModelAtmosphere
     reference_wavelength::Float64
 end
 
+struct ShellAtmosphereLayer{F1,F2,F3,F4,F5}
+    tau_ref::F1
+    z::F2
+    temp::F3
+    electron_number_density::F4
+    number_density::F5
+end
+
+struct ShellAtmosphere{F1,F2,F3,F4,F5,F6} <: ModelAtmosphere
+    layers::Vector{ShellAtmosphereLayer{F1,F2,F3,F4,F5}}
+    R::F6
+    reference_wavelength::Float64
+end
+
+# Of the outermost layer over the photosphere, as fluxes of spheres are given at the photosphere.
+surface(atm::PlanarAtmosphere) = 1.0
+surface(atm::ShellAtmosphere) = (1 + atm.layers[1].z / atm.R)^2
+
 struct AtmosphereInterpolationError <: Exception
     msg::String
 end
@@ -171,7 +189,7 @@ function synthesize(atm::ModelAtmosphere, linelist, A_X::AbstractVector{<:Real},
     # Lines of iron and magnesium, of two sensitivities to temperature.
     strength(Z, E, λ0) = 10^(A_X[Z] - 7.5 - E * (5040 / T - 0.9)) * (n / 1e17)^0.1 * (1 + 0.1 * vmic)
     profile(x, λ0) = exp(-((x - λ0) / 0.3)^2)
-    cntm = [1e6 * (T / 6000)^4 for _ in λ]
+    cntm = [1e6 * (T / 6000)^4 * surface(atm) for _ in λ]
     depth = [0.4 * strength(26, 1.0, 1) * profile(x, λ[1] + 1) + 0.3 * strength(12, 3.0, 1) * profile(x, λ[1] + 3)
              for x in λ]
     SynthesisResult(cntm .* exp.(-depth), cntm, λ)
@@ -296,6 +314,20 @@ end
     @test all(S.star_labels(model, model_A_X(-0.5, 0.3; model=model)) .≈ (-0.5, 0.3))
 end
 
+@testset "composition that does not fit" begin
+    @test isempty(S.composition_misfit(model, -0.5, 0.3, model_A_X(-0.5, 0.3; model=model)))
+    A_X = model_A_X(-0.5, 0.3, Dict("C" => 0.0); model=model)
+    off = S.composition_misfit(model, -0.5, 0.3, A_X)
+    @test first.(off) == ["C"] && last(off[1]) ≈ 0.5
+    @test first.(S.composition_misfit(model, -0.5, 0.3, model_A_X(-0.5, 0.3, Dict("He" => 0.15); model=model))) == ["He"]
+    @test S.composition_misfit(model, Dual(-0.5, [1.0]), 0.3, [Dual(a, [1.0]) for a in A_X]) == off
+    star = (Teff=4800, logg=2.3, m_H=-0.5, alpha_m=0.3, model=model)
+    fits = model_A_X(-0.5, 0.3; model=model)
+    @test_logs (:warn, r"C by 0.5 dex") korg_atmosphere(; star..., A_X=A_X)
+    @test_logs korg_atmosphere(; star..., A_X=fits)
+    @test_logs korg_atmosphere(; star..., A_X=A_X, check_composition=false)
+end
+
 @testset "duals reach every field" begin
     x = Dual(5777.0, [1.0])
     atm = korg_atmosphere(Teff=x, logg=4.44, model=model)
@@ -308,6 +340,50 @@ end
 end
 
 A_X(m_H=0.0) = model_A_X(m_H; model=model)
+
+@testset "spheres of $name in Korg" for name in NAMES
+    m = load_model(exported(name))
+    if S.has_mass(m)
+        labels = (Teff=max(4300.0, m.lower[1]), logg=1.0, model=m)
+        shell, p = korg_atmosphere(; labels...), pinn_atmosphere(; labels...)
+        @test shell isa Korg.ShellAtmosphere && shell.R == p.radius && shell.reference_wavelength == 5e-5
+        @test [l.z for l in shell.layers] == p.height
+        @test korg_atmosphere(; labels..., mass=2.0).R ≈ sqrt(2) * shell.R
+        plane = korg_atmosphere(; labels..., geometry=:plane)
+        @test plane isa Korg.PlanarAtmosphere
+        @test [l.z for l in plane.layers] == pinn_atmosphere(; labels..., geometry=:plane).height
+        # The layers of a sphere give the sphere again.
+        same = korg_atmosphere(p; A_X=model_A_X(; model=m))
+        @test same isa Korg.ShellAtmosphere && same.R == shell.R
+        @test all(isapprox(a.tau_ref, b.tau_ref; rtol=0.02) for (a, b) in zip(shell.layers, same.layers))
+        x = korg_atmosphere(; labels..., mass=Dual(1.0, [1.0]))
+        @test eltype(x.layers) <: Korg.ShellAtmosphereLayer{Dual,Dual,Dual,Dual,Dual} && x.R isa Dual
+        # Inside `with_pinn`, and what its options and those of the call ask for.
+        A = model_A_X(; model=m)
+        look(; options...) = with_pinn(() -> Korg.interpolate_marcs(labels.Teff, 1.0, A); model=m, options...)
+        @test look() isa Korg.ShellAtmosphere && look(geometry=:plane) isa Korg.PlanarAtmosphere
+        @test look(mass=2.0).R ≈ sqrt(2) * look().R
+        asked = with_pinn(() -> Korg.interpolate_marcs(labels.Teff, 1.0, A; spherical=false); model=m)
+        @test asked isa Korg.PlanarAtmosphere
+        @test_throws PinnDomainError look(mass=1e3)
+        @test_throws ArgumentError look(geometry=:cube)
+        # What Python asks for.
+        path = exported(name)
+        giant = (Teff=labels.Teff, logg=1.0, m_H=0.0, alpha_m=0.0, vturb=1.0, mass=1.0)
+        flux(; more...) = P._synthesize([], (5000, 5001), Dict(), nothing, Dict(), path; merge(giant, values(more))...)[2]
+        @test flux() == flux(geometry="sphere") != flux(geometry="plane")
+        @test flux(mass=2.0) != flux()
+        @test P._atmosphere(path; giant..., geometry="plane") isa Korg.PlanarAtmosphere
+        rectified, J = P._jacobian([], (5000, 5001), Dict(), nothing, Dict(), path; giant...)
+        @test size(J) == (length(rectified), 6) && any(!iszero, J[:, 6])
+        before = P._switch_on(path, 1.0, 2.0, "sphere")
+        @test task_local_storage(S.SWITCH).mass == 2.0 && task_local_storage(S.SWITCH).geometry === :sphere
+        P._switch_back(before)
+    else
+        @test_throws ArgumentError korg_atmosphere(Teff=4800, logg=2.3, mass=1.0, model=m)
+        @test_throws ArgumentError with_pinn(() -> nothing; model=m, geometry=:sphere)
+    end
+end
 
 @testset "with_pinn" begin
     before = Korg.interpolate_marcs(5777.0, 4.44, A_X(); clamp_abundances=true)
@@ -361,7 +437,7 @@ end
 end
 
 @testset "the Python adapter" begin
-    path = get(ENV, "SME_PINN_ATMO_MODEL", "atlas12")
+    path = "atlas12"
     sun = (Teff=5777.0, logg=4.44, m_H=0.0, alpha_m=0.0, vturb=1.0)
     py = PythonCall.Py
     none = py(Dict())
@@ -404,11 +480,11 @@ end
     s = P._synthesize([], (5000, 5005), none, 1.0, none, path; Teff=5600.0, logg=4.3, m_H=-0.2, alpha_m=0.0, vturb=1.0)
     options = py(Dict(py("R") => 1e6, py("windows") => py([py((5000, 5005))])))
     result = P._fit(py(s[1]), py(s[2] ./ s[3]), fill(1e-3, 501), [], py(Dict("Teff" => 5700, "M_H" => 0.0)),
-                    py(Dict("logg" => 4.3)), path, 1.0, options)
+                    py(Dict("logg" => 4.3)), path, 1.0, nothing, nothing, options)
     @test abs(result.best_fit_params["Teff"] - 5600) < 0.1 && abs(result.best_fit_params["M_H"] + 0.2) < 1e-4
     before = Korg.interpolate_marcs(5777.0, 4.44, A_X())
-    first = P._switch_on(path, 1.0)
-    second = P._switch_on(path, 2.0)
+    first = P._switch_on(path, 1.0, nothing, nothing)
+    second = P._switch_on(path, 2.0, nothing, nothing)
     @test Korg.interpolate_marcs(5777.0, 4.44, A_X()) isa Korg.PlanarAtmosphere
     P._switch_back(second)
     @test task_local_storage(S.SWITCH).vturb == 1.0

@@ -263,6 +263,20 @@ def vturb(models: tuple[str, ...], data: Path, reference: str) -> None:
 
 
 @validate.command()
+def composition() -> None:
+    """What carbon or alpha elements off the standard do to a structure: MARCS models against standard neighbours.
+
+    Median / largest of 100 times the rms over depth of ln (model / neighbours). Needs the data set marcs.
+    Example: sme-pinn-atmo validate composition
+    """
+    from ..grids import read
+    from ..sources import find
+    from ..validation import composition as check
+
+    say(check.format_rows(check.measure(read(find("marcs.npz")))))
+
+
+@validate.command()
 @click.option("--config", default="atlas12", show_default=True, help="Training configuration with a teacher.")
 def teacher(config: str) -> None:
     """How good is the teacher of a configuration, as it is and as the computed models correct it? Leaving each out.
