@@ -2,8 +2,8 @@
 
 No model has a standard counterpart at the same labels: those of class x3 have carbon or alpha of their own only where
 the standard one is not there. Each is therefore held against the mean (of the logarithms) of its two standard
-neighbours on the grid, in Teff, m_h or log g; what that mean is off by itself is measured on standard models in the same
-way.
+neighbours on the grid, in Teff, m_h or log g; what that mean is off by itself is measured on standard models in the
+same way.
 """
 
 from __future__ import annotations
