@@ -263,6 +263,25 @@ def vturb(models: tuple[str, ...], data: Path, reference: str) -> None:
 
 
 @validate.command()
+@click.option("--model", default="marcs", show_default=True, help="A model that has a mass.")
+@click.option("--stars", type=click.IntRange(0), default=6, show_default=True,
+              help="Computed MARCS spheres to compare with; 0 for none.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="spheres_report", show_default=True,
+              help="Folder in which spectra are kept.")  # fmt: skip
+def spheres(model: str, stars: int, out: Path) -> None:
+    """Spheres in PySME: a dwarf as sphere and plane, a giant as published, spheres computed by MARCS.
+
+    Needs the data set marcs unless --stars 0. Example: sme-pinn-atmo validate spheres --model marcs
+    """
+    from ..grids import read
+    from ..sources import find
+    from ..validation import spheres as check
+
+    models = read(find("marcs.npz")) if stars else None
+    say(check.format_checks(check.run(model, models, out, stars)))
+
+
+@validate.command()
 def composition() -> None:
     """What carbon or alpha elements off the standard do to a structure: MARCS models against standard neighbours.
 

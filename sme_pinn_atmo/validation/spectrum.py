@@ -52,7 +52,8 @@ _C = constants.c / 1e3  # km/s
 class Layers:
     """An atmosphere as a synthesis code takes it, outermost layer first, all (n_depth,).
 
-    rhox [g cm-2], tau_ross, temperature [K], electron_density, atom_density [cm-3], density [g cm-3]
+    rhox [g cm-2], tau_ross, temperature [K], electron_density, atom_density [cm-3], density [g cm-3]; of a sphere the
+    radius [cm] where tau_ross = 1, and the height [cm] above it
     """
 
     teff: float
@@ -64,6 +65,15 @@ class Layers:
     electron_density: Array
     atom_density: Array
     density: Array
+    radius: float = np.inf
+    height: Array | None = None
+
+    @property
+    def columns(self) -> tuple[Any, ...]:
+        """All that a spectrum depends on."""
+        plane = (self.teff, self.logg, self.m_h, self.rhox, self.tau_ross, self.temperature, self.electron_density,
+                 self.atom_density, self.density)  # fmt: skip
+        return (*plane, self.radius, self.height) if np.isfinite(self.radius) else plane
 
 
 def layers_of(source: ModelAtmosphere | Structures, row: int = 0, solar_scale: str = "asplund2009") -> Layers:
@@ -73,15 +83,18 @@ def layers_of(source: ModelAtmosphere | Structures, row: int = 0, solar_scale: s
         return Layers(
             get["teff"], get["logg"], get["m_h"], source.rhox, source.tau_ross, source.temperature,
             source.electron_density, source.atom_density, source.density,
+            *((float(source.radius), source.height) if source.geometry == "sphere" else ()),
         )  # fmt: skip
     n = int(source.n_depth[row])
     p = {c: source.profiles[row, :n, j] for j, c in enumerate(COLUMNS)}
     atoms = p["P"] / (BOLTZMANN * p["T"]) - p["XNE"]
     get = {k: float(v[row]) for k, v in source.labels.items()}
+    sphere = "geometry" in source.extra and source.extra["geometry"][row] == "s"
     mass = float(mean_atomic_mass(get["m_h"], get.get("alpha_m", 0.0), solar_scale))
     return Layers(
         get["teff"], get["logg"], get["m_h"], p["RHOX"], 10.0 ** source.log_tau_ross[row, :n], p["T"], p["XNE"],
-        atoms, atoms * mass,
+        atoms, source.more["density"][row, :n] if sphere else atoms * mass,
+        *((float(source.extra["radius"][row]), -source.more["depth_cm"][row, :n]) if sphere else ()),
     )  # fmt: skip
 
 
@@ -110,7 +123,7 @@ def synthesise(
     used = lines[_near(lines, window)]
     wave = grid(window)
     columns = (used[c] for c in ("wlcent", "gflog", "excit", "gamrad", "gamqst", "gamvw"))
-    depends_on = (*(getattr(layers, f) for f in Layers.__dataclass_fields__), *columns, wave, vmic)
+    depends_on = (*layers.columns, *columns, wave, vmic)
     text = f"{pysme.__version__} {ACCURACY} {pattern} {' '.join(map(str, used['species']))}"
     flux = kept_flux(
         cache, depends_on, text, wave, "PySME", lambda: _pysme_flux(layers, used, [wave], vmic, pattern, 0.0)[0]
@@ -203,8 +216,10 @@ def _pysme_flux(
     sme.linelist = used
     sme.wave = list(waves)
     sme.vrad_flag = sme.cscale_flag = "none"
+    sphere = bool(np.isfinite(layers.radius))
     sme.atmo = Atmosphere(
-        teff=layers.teff, logg=layers.logg, vturb=vmic, lonh=0.0, method="embedded", source="", geom="PP", radius=1.0,
+        teff=layers.teff, logg=layers.logg, vturb=vmic, lonh=0.0, method="embedded", source="",
+        geom="SPH" if sphere else "PP", radius=layers.radius if sphere else 1.0, height=layers.height,
         wlstd=5000.0, opflag=[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 0, 1, 0, 0, 0], depth="RHOX",
         interp="TAU", rhox=layers.rhox, tau=layers.tau_ross, temp=layers.temperature, rho=layers.density,
         xna=layers.atom_density, xne=layers.electron_density, monh=layers.m_h,
