@@ -423,7 +423,9 @@ def _nodes(emulator: Emulator, mass: float | None = None, geometry: str | None =
     x = [v.ravel() for v in np.meshgrid(teff, logg, m_h, indexing="ij")]
     inside = domain.contains(teff=x[0], logg=x[1], m_h=x[2])
     at: dict[str, Any] = {n: v[inside] for n, v in zip(("teff", "logg", "m_h"), x, strict=True)}
-    return emulator.predict(**at, **({} if mass is None else {"mass": mass}), geometry=geometry)
+    if mass is not None:
+        at["mass"] = mass
+    return emulator.predict(**at, geometry=geometry)
 
 
 _TEFF: NDArray[np.float64] = np.array(
