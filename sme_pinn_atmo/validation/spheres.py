@@ -58,7 +58,7 @@ class Check:
         return bool(self.allowed[0] <= self.value <= self.allowed[1])
 
 
-def _layers(emulator: Emulator, geometry: str, **labels: float) -> Layers:
+def _layers(emulator: Emulator, geometry: str, **labels: Any) -> Layers:
     return layers_of(emulator.predict(geometry=geometry, **labels))
 
 
@@ -146,7 +146,8 @@ def computed_spheres(
     origin = "held out" if len(rows) else "trained on"
     checks = []
     for k in chosen:
-        labels = {name: float(models.labels[name][k]) for name in names} | {"mass": float(models.extra["mass"][k])}
+        labels: dict[str, Any] = {name: float(models.labels[name][k]) for name in names}
+        labels["mass"] = float(models.extra["mass"][k])
         computed = layers_of(models, int(k))
         own = layers_of(emulator.predict(geometry="sphere", **labels, tau_ross=computed.tau_ross))
         vmic = labels["vturb"]
