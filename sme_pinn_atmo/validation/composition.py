@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,20 +70,18 @@ def measure(models: Structures) -> list[Row]:
         for name, of in (("carbon", carbon), ("alpha alone", alpha & ~carbon), ("standard", standard)):
             chosen = np.flatnonzero(apogee & of & part)
             off = np.array(list(_off(models, ln, standard, chosen))).reshape(-1, len(COLUMNS))
-            figures = [dict(zip(COLUMNS, row, strict=True)) for row in (_or_nan(np.median, off), _or_nan(np.max, off))]
-            rows.append(Row(f"{name}, {temperature}", len(off), len(chosen), *figures))
+            n = len(off)
+            off = off if len(off) else np.full((1, len(COLUMNS)), np.nan)
+            figures = [dict(zip(COLUMNS, of_depth(off, axis=0), strict=True)) for of_depth in (np.median, np.max)]
+            rows.append(Row(f"{name}, {temperature}", n, len(chosen), *figures))
     return rows
-
-
-def _or_nan(of: object, values: Array) -> Array:
-    return of(values, axis=0) if len(values) else np.full(len(COLUMNS), np.nan)  # type: ignore[operator,no-any-return]
 
 
 def _off(models: Structures, ln: Array, standard: NDArray[np.bool_], chosen: NDArray[np.int_]) -> Iterator[Array]:
     """Of each chosen model that lies between two standard ones, 100 times the rms over depth of ln (model / mean)."""
     names = ("teff", "logg", "m_h")
 
-    def node(k: int, name: str = "", step: float = 0.0) -> tuple[object, ...]:
+    def node(k: Any, name: str = "", step: float = 0.0) -> tuple[object, ...]:
         values = (round(float(models.labels[n][k]) + (step if n == name else 0.0), 3) for n in names)
         return (models.extra["geometry"][k], float(models.labels["vturb"][k]), *values)
 

@@ -65,7 +65,7 @@ class Layers:
     electron_density: Array
     atom_density: Array
     density: Array
-    radius: float = np.inf
+    radius: Any = np.inf
     height: Array | None = None
 
     @property
