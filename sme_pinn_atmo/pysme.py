@@ -425,7 +425,8 @@ def _nodes(emulator: Emulator, mass: float | None = None, geometry: str | None =
     at: dict[str, Any] = {n: v[inside] for n, v in zip(("teff", "logg", "m_h"), x, strict=True)}
     if mass is not None:
         at["mass"] = mass
-    return emulator.predict(**at, geometry=geometry)
+    nodes: ModelAtmosphere = emulator.predict(**at, geometry=geometry)
+    return nodes
 
 
 _TEFF: NDArray[np.float64] = np.array(

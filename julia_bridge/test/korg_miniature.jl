@@ -15,7 +15,7 @@ end
 const c_cgs = 2.99792458e10
 const MAX_ATOMIC_NUMBER = UInt8(92)
 const atomic_symbols = ["X$Z" for Z in 1:92]
-atomic_symbols[[1, 2, 12, 26]] = ["H", "He", "Mg", "Fe"]
+atomic_symbols[[1, 2, 6, 12, 26]] = ["H", "He", "C", "Mg", "Fe"]
 const atomic_numbers = Dict(atomic_symbols .=> UInt8.(1:92))
 const published = Dict(  # Asplund et al. 2009, Bergemann et al. 2025
     1 => (12.0, 12.0), 2 => (10.93, 10.922), 6 => (8.43, 8.51), 7 => (7.83, 7.94), 8 => (8.69, 8.76),
