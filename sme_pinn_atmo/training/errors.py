@@ -55,6 +55,8 @@ def fit_error_model(parts: Sequence[tuple[Array, Array, Array]], labels: Sequenc
     knots = np.arange(min(np.nanmin(p[2]) for p in parts), max(np.nanmax(p[2]) for p in parts) + 1e-6, _KNOT_STEP)
     log_square = np.log(np.concatenate([_square(e, t, knots) for _, e, t in parts]) + 1e-16)
     prior = np.nanquantile(log_square, 0.9, axis=0)
+    # Of a field that a model does not know (the acceleration of cool MARCS models) it says what is usual.
+    log_square = np.where(np.isnan(log_square), np.nanmedian(log_square, axis=0), log_square)
     teff = list(labels).index("teff")
     z[:, teff] = np.log10(z[:, teff])
 
@@ -87,16 +89,19 @@ def calibration(model: ErrorModel, parts: Sequence[tuple[Array, Array, Array]]) 
 
 
 def _square(error: Array, log_tau: Array, knots: Array) -> Array:
-    """Mean squared error (n, 6, n_knot) of the layers within a knot's step; that of the nearest knot where none is."""
+    """Mean squared error (n, 6, n_knot) of the layers within a knot's step; that of the nearest knot where none is, NaN
+    where a model has none of a field."""
     out = np.full((len(error), len(ERROR_FIELDS), len(knots)), np.nan)
     for i, t in enumerate(log_tau):
-        good = np.isfinite(t) & np.isfinite(error[i]).all(axis=0)
-        near = np.abs(t[good][:, None] - knots) <= _KNOT_STEP
-        count = near.sum(axis=0)
-        values = (error[i][:, good] ** 2) @ near / np.maximum(count, 1)
-        there = np.flatnonzero(count)
-        nearest = there[np.abs(np.arange(len(knots))[:, None] - there).argmin(axis=1)]
-        out[i] = values[:, nearest]
+        for j, e in enumerate(error[i]):
+            good = np.isfinite(t) & np.isfinite(e)
+            if not good.any():
+                continue
+            near = np.abs(t[good][:, None] - knots) <= _KNOT_STEP
+            count = near.sum(axis=0)
+            there = np.flatnonzero(count)
+            nearest = there[np.abs(np.arange(len(knots))[:, None] - there).argmin(axis=1)]
+            out[i, j] = ((e[good] ** 2) @ near / np.maximum(count, 1))[nearest]
     return out
 
 
@@ -107,8 +112,8 @@ def _ratios(model: ErrorModel, parts: Sequence[tuple[Array, Array, Array]]) -> l
     depth = [t for _, _, depths in parts for t in depths]
     out: list[list[Array]] = [[] for _ in ERROR_FIELDS]
     for v, e, t in zip(variance, error, depth, strict=True):
-        good = np.isfinite(t) & np.isfinite(e).all(axis=0)
         for j in range(len(ERROR_FIELDS)):
+            good = np.isfinite(t) & np.isfinite(e[j])
             std = np.interp(np.log(10.0) * t[good], model.ln_tau, np.sqrt(v[j]))
             out[j].append(np.abs(e[j, good]) / std)
     return [np.concatenate(r) for r in out]
