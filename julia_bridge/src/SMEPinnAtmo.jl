@@ -52,8 +52,9 @@ Call `f()`; in it, `Korg.interpolate_marcs(Teff, logg, A_X)` gives atmospheres o
 `Korg.Fit.fit_spectrum` use them. Needs `using Korg`. Metallicity and alpha enhancement come from `A_X` (see
 [`star_labels`](@ref)); labels outside the domain throw `Korg.LazyMultilinearInterpError`, which Korg's fitting takes
 for a bad step. Of a model that has a mass, stars up to log g 3 are spheres of one solar mass unless `mass` or `geometry`
-say otherwise, or the call's own `spherical`; at log g 3 a fit goes over a small step (a sphere differs from a plane
-there by less than a per cent in pressure). With `solar=:model`, `Korg.format_A_X` uses the model's solar scale where the call names none, so that
+say otherwise, or the call's own `spherical`; at log g 3 a fit goes over a small step (of `marcs`
+0.5 % in temperature at 4800 K). With `solar=:model`, `Korg.format_A_X` uses the model's solar scale where the call names
+none, so that
 `M_H` of `synth` and of fits has the meaning of `m_H` in [`model_A_X`](@ref).
 
 Nothing remains changed after the call, also after an error. It holds for the task that calls it only: with threads,
