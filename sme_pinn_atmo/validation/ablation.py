@@ -32,6 +32,7 @@ from ..network import HydrostaticNetwork
 from ..sources import find
 from ..training.data import COLUMNS, TrainingSet, depth_grid, network_fields
 from ..training.loop import profile_loss
+from ..training.muon import Muon
 from ..training.run import load_sets, read_config
 from .scores import format_scores, score_profiles
 
@@ -40,8 +41,11 @@ __all__ = ["NETWORKS", "ablation", "plot"]
 #: The networks compared, by name.
 NETWORKS = {"plain": "plain network", "soft": "soft penalty (Kurucz-a1)", "hydrostatic": "by construction"}
 
-#: Where `COLUMNS` lie among the six profiles of a grid file: RHOX, T, P, XNE, ABROSS, ACCRAD.
-_FILE_ORDER = [COLUMNS.index(c) for c in ("rhox", "temperature", "gas_pressure", "electron_density", "opacity",
+#: What the networks here predict: ATLAS models have no density of their own.
+_COLUMNS = COLUMNS[:6]
+
+#: Where these lie among the six profiles of a grid file: RHOX, T, P, XNE, ABROSS, ACCRAD.
+_FILE_ORDER = [_COLUMNS.index(c) for c in ("rhox", "temperature", "gas_pressure", "electron_density", "opacity",
                                           "radiative_acceleration")]  # fmt: skip
 _ALPHA = 0.03
 
@@ -111,7 +115,7 @@ class Soft(nn.Module):
         target = (y.transpose(1, 2).float() - self.mean) / self.scale
         data = (((z - target) ** 2).mean(-1) * mask).sum() / mask.sum()
         ln = z * self.scale + self.mean
-        t = {name: ln[..., j] for j, name in enumerate(COLUMNS)}
+        t = {name: ln[..., j] for j, name in enumerate(_COLUMNS)}
         (slope,) = torch.autograd.grad(t["gas_pressure"].sum(), ln_tau, create_graph=True)
         net_gravity = 10.0 ** logg[:, None] - torch.exp(t["radiative_acceleration"])
         ok = mask * (net_gravity > 0.01 * 10.0 ** logg[:, None])
@@ -229,6 +233,7 @@ def _one(
     base = HydrostaticNetwork(n["labels"], n["features"], ln_tau, width=n["width"], depth=n["depth"],
                               n_component=n["n_component"])  # fmt: skip
     base.start_from(x, torch.tensor(network_fields(y.numpy(), x.numpy(), n["labels"], ln_tau)))
+    y, mask = y[:, : len(_COLUMNS)], mask[:, : len(_COLUMNS)]
     logg = x[:, n["labels"].index("logg")].float()
     t = settings["training"]
     if name == "hydrostatic":
@@ -243,7 +248,7 @@ def _one(
     used = [p for p in net.parameters() if not any(p is m for m in muon)]
     optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(used, lr=rate, betas=(0.9, 0.99))]
     if muon:
-        optimisers.append(torch.optim.Muon(muon, lr=t["muon_rate"], momentum=0.95, weight_decay=0.0))
+        optimisers.append(Muon(muon, lr=t["muon_rate"]))
     rates = [o.param_groups[0]["lr"] for o in optimisers]
     share = torch.cat([torch.full((int((~s.held).sum()),), s.weight / int((~s.held).sum())) for s in sets])
     start, steps, spent = time.process_time(), 0, 0.0
@@ -254,7 +259,7 @@ def _one(
             o.param_groups[0]["lr"] = r * min((steps + 1) / 200, 1) * (0.5 + 0.5 * np.cos(np.pi * done))
         pick = torch.multinomial(share, batch, replacement=True)
         if isinstance(net, Soft):
-            loss = net.loss(x[pick], y[pick], mask[pick].float(), logg[pick])
+            loss = net.loss(x[pick], y[pick], mask[pick].all(1).float(), logg[pick])
         else:
             p = net(x[pick])
             full = p if p.shape[1] == 7 else torch.cat([p, p[:, :1]], 1)

@@ -15,6 +15,9 @@ from .scores import summary, teff_sets
 
 __all__ = ["format_rows", "leave_one_out"]
 
+#: What is compared: AtmosNet and ATLAS models have no density of their own.
+_COLUMNS = COLUMNS[:6]
+
 
 def leave_one_out(config: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
     """Errors of a configuration's teacher at computed models, as it is ("raw") and "corrected" by the others.
@@ -52,9 +55,9 @@ def _rows(s: TrainingSet, rows: list[int]) -> TrainingSet:
 
 
 def _summary(error: np.ndarray, truth: TrainingSet) -> dict[str, dict[str, Any]]:
-    percent = 100 * np.abs(np.expm1(np.where(truth.mask[:, None], error, np.nan)))[..., 1:]
+    percent = 100 * np.abs(np.expm1(np.where(truth.mask, error, np.nan)))[..., 1:]
     return {
-        name: {"models": int(which.sum()), **{c: summary(percent[which, j]) for j, c in enumerate(COLUMNS)}}
+        name: {"models": int(which.sum()), **{c: summary(percent[which, j]) for j, c in enumerate(_COLUMNS)}}
         for name, which in teff_sets(truth.x[:, 0]).items()
         if which.any()
     }
@@ -62,9 +65,9 @@ def _summary(error: np.ndarray, truth: TrainingSet) -> dict[str, dict[str, Any]]
 
 def format_rows(result: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """Median / 95th percentile in per cent, a row for each range of Teff, as it is and corrected."""
-    lines = [f"{'teacher':>10}{'set':>12}{'models':>7} " + "".join(f"{c:>24}" for c in COLUMNS)]
+    lines = [f"{'teacher':>10}{'set':>12}{'models':>7} " + "".join(f"{c:>24}" for c in _COLUMNS)]
     for kind, sets in result.items():
         for name, row in sets.items():
-            cells = "".join(f"{row[c]['median']:>15.3f} / {row[c]['p95']:6.2f}" for c in COLUMNS)
+            cells = "".join(f"{row[c]['median']:>15.3f} / {row[c]['p95']:6.2f}" for c in _COLUMNS)
             lines.append(f"{kind:>10}{name:>12}{row['models']:>7} {cells}")
     return "\n".join(lines)
