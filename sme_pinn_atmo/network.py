@@ -84,7 +84,8 @@ class HydrostaticNetwork(nn.Module):
         """`physics.extension` (...,) of labels with a mass."""
         gravity = torch.exp(_LN10 * x[..., self._logg])
         factor = physics.BOLTZMANN / physics.ATOMIC_MASS / physics.SOLAR_GM**0.5
-        out: Tensor = factor * x[..., self._teff] * torch.rsqrt(gravity * x[..., self._mass])
+        # Two roots: the derivative of their product is not a number where the mass is infinite.
+        out: Tensor = factor * x[..., self._teff] * torch.rsqrt(gravity) * torch.rsqrt(x[..., self._mass])
         return out
 
     def hidden(self, x: Tensor, corpus: Tensor | int = 0) -> Tensor:
