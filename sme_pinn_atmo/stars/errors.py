@@ -1,0 +1,185 @@
+"""Errors of a star's parameters: of the noise, of the atmosphere, of the line data; apart and together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .model import Match, ObservedWindow
+from .synthesis import SHIFTS, pool
+
+__all__ = ["Errors", "block_bootstrap", "correlation_factor", "estimate", "leave_windows_out"]
+
+Array = NDArray[np.float64]
+
+#: Blocks of a bootstrap [A]: as long as a line with its wings and blends.
+_BLOCK = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """Standard deviations by parameter, NaN where one is not known.
+
+    formal : of photon noise as the spectrum states it, pixels taken to be independent
+    scaled : formal, times the root of reduced chi2 and of the correlation of neighbouring residuals
+    atmosphere : from the error bars of the model atmospheres; NaN where they have none
+    lines : of line data, as windows and pieces of windows disagree: the larger of a bootstrap over pieces of 1.5 A and
+        a jackknife over windows
+    total : the larger of `scaled` and `lines`, which both hold the misfit, and `atmosphere`, in quadrature
+    covariance : (n, n) of the free parameters in the order of `names`, scaled to `total`
+    correlation : the factor of the variance that correlated residuals make
+    """
+
+    names: tuple[str, ...]
+    formal: dict[str, float]
+    scaled: dict[str, float]
+    atmosphere: dict[str, float]
+    lines: dict[str, float]
+    total: dict[str, float]
+    covariance: Array
+    correlation: float
+
+
+def correlation_factor(residuals: Sequence[Array]) -> float:
+    """By how much the variance of a mean of residuals exceeds that of independent ones: 1 + 2 sum rho_k.
+
+    The sum goes to the first lag whose autocorrelation, over all pieces (n,), is not positive; at least 1.
+    """
+    longest = min(60, *(max(len(r) // 4, 1) for r in residuals)) if residuals else 0
+    power = sum(float(r @ r) for r in residuals)
+    factor = 1.0
+    for lag in range(1, longest + 1):
+        rho = sum(float(r[lag:] @ r[:-lag]) for r in residuals) / max(power, 1e-300)
+        if rho <= 0:
+            break
+        factor += 2 * rho
+    return factor
+
+
+def block_bootstrap(
+    blocks: Sequence[tuple[Array, Array]], prior: Array, *, draws: int = 400, seed: int = 1
+) -> Array:
+    """(draws, n) changes of the parameters when blocks are drawn with replacement.
+
+    blocks : (columns (n_pixel, n), residuals (n_pixel,)) of each piece of the spectrum
+    prior : (n, n) inverse covariance of the priors
+    """
+    normal = np.array([c.T @ c for c, _ in blocks])
+    gradient = np.array([c.T @ r for c, r in blocks])
+    counts = np.random.default_rng(seed).multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=draws)
+    left = np.einsum("db,bij->dij", counts, normal) + prior
+    right = np.einsum("db,bi->di", counts, gradient)
+    return np.array([np.linalg.lstsq(a, b, rcond=1e-10)[0] for a, b in zip(left, right, strict=True)])
+
+
+def leave_windows_out(windows: Sequence[tuple[Array, Array]], prior: Array) -> Array:
+    """(n,) standard deviations of a jackknife over windows; NaN for one window. Arguments as of `block_bootstrap`."""
+    m = len(windows)
+    if m < 2:
+        return np.full(prior.shape[0], np.nan)
+    normal, gradient = (np.sum(v, axis=0) for v in zip(*((c.T @ c, c.T @ r) for c, r in windows), strict=True))
+    without = [
+        np.linalg.lstsq(normal - c.T @ c + prior, gradient - c.T @ r, rcond=1e-10)[0] for c, r in windows
+    ]
+    off = np.array(without) - np.mean(without, axis=0)
+    return np.asarray(np.sqrt((m - 1) / m * (off**2).sum(axis=0)))
+
+
+def estimate(
+    state: Any, names: Sequence[str], values: dict[str, float], columns: Sequence[Array], matches: Sequence[Match],
+    held: Sequence[str],
+) -> Errors:  # fmt: skip
+    """All parts of the errors of a fit that has ended; `held` are parameters at a limit, whose errors are NaN."""
+    n_all = columns[0].shape[1]
+    keep = [j for j in range(n_all) if j >= len(names) or names[j] not in held]
+    columns = [c[:, keep] for c in columns]
+    residuals = [m.residual for m in matches]
+    prior = np.zeros((n_all, n_all))
+    for name, (_, sigma) in state.parameters.priors.items():
+        prior[names.index(name), names.index(name)] = sigma**-2.0
+    prior = prior[np.ix_(keep, keep)]
+    normal = np.sum([c.T @ c for c in columns], axis=0)
+    total_normal = normal + prior
+    known = _constrained(total_normal)
+    covariance = np.linalg.pinv(total_normal)
+    good = [w.good for w in state.observed]
+    points = sum(int(g.sum()) for g in good)
+    chi2 = sum(float(r @ r) for r in residuals)
+    reduced = chi2 / max(points - len(keep) - len(matches) * (state.options.degree + 2), 1)
+    factor = correlation_factor([r[g] for r, g in zip(residuals, good, strict=True)])
+    scale = max(reduced, 1.0) * factor
+    # Priors are not scaled: they are no pixels.
+    scaled = np.linalg.pinv(normal / scale + prior)
+    lines = np.full(len(keep), np.nan)
+    if state.options.line_errors:
+        every = zip(state.observed, columns, residuals, strict=True)
+        pieces = [piece for w, c, r in every for piece in _pieces(w, c, r)]
+        spread = block_bootstrap(pieces, prior).std(axis=0)
+        lines = np.fmax(spread, leave_windows_out(list(zip(columns, residuals, strict=True)), prior))
+    atmosphere = np.full(len(keep), np.nan)
+    if state.options.atmosphere_errors and _has_error_bars(state.synthesis.source):
+        atmosphere = _atmosphere(state, values, columns, covariance, matches)
+    noise = np.sqrt(np.maximum(np.diag(scaled), 0))
+    total = np.hypot(np.fmax(noise, lines), np.nan_to_num(atmosphere))
+    outer = total / np.where(noise > 0, noise, 1.0)
+    full = np.full((len(names), len(names)), np.nan)
+    place = [(i, j) for i, j in enumerate(keep) if j < len(names)]
+    for a, ja in place:
+        for b, jb in place:
+            full[ja, jb] = scaled[a, b] * outer[a] * outer[b]
+
+    def by_name(sigma: Array) -> dict[str, float]:
+        found = dict.fromkeys(names, float("nan"))
+        return found | {names[j]: float(sigma[i]) if known[i] else float("nan") for i, j in place}
+
+    return Errors(
+        tuple(names), by_name(np.sqrt(np.maximum(np.diag(covariance), 0))), by_name(noise), by_name(atmosphere),
+        by_name(lines), by_name(total), full, factor,
+    )  # fmt: skip
+
+
+def _constrained(normal: Array) -> NDArray[np.bool_]:
+    """Which parameters data or priors say anything about."""
+    return np.asarray(np.diag(normal) > 1e-10)
+
+
+def _has_error_bars(source: Any) -> bool:
+    emulator = getattr(source, "emulator", None)
+    return emulator is not None and emulator.errors is not None
+
+
+def _pieces(window: ObservedWindow, columns: Array, residual: Array) -> list[tuple[Array, Array]]:
+    number = np.floor((window.wave - window.wave[0]) / _BLOCK).astype(int)
+    return [(columns[number == k], residual[number == k]) for k in np.unique(number)]
+
+
+def _atmosphere(
+    state: Any, values: dict[str, float], columns: Sequence[Array], covariance: Array, matches: Sequence[Match]
+) -> Array:
+    """(n,) how far the fit moves when the atmosphere moves by its error bar, parts in quadrature."""
+    from .instrument import resample
+    from .model import project
+
+    stellar = state.stellar(values)
+    with pool((state.synthesis, state.coarse), state.options.processes) as run:
+        made = run([(1, stellar), *((1, stellar, None, shift) for shift in SHIFTS)])
+    state.syntheses += len(made)
+    base = state.fluxes(made[0], values)
+    moves = []
+    for intensities in made[1:]:
+        change = [f - b for f, b in zip(state.fluxes(intensities, values), base, strict=True)]
+        gradient = np.zeros(columns[0].shape[1])
+        for window, matched, c in zip(state.observed, matches, columns, strict=True):
+            grid = state.coarse.waves[window.number]
+            seen = resample(grid, change[window.number], window.wave, matched.velocity)[0]
+            projected = project(
+                window, matched, seen[:, None], degree=state.options.degree,
+                velocity=state.options.velocity == "window",
+            )  # fmt: skip
+            gradient += c.T @ projected[:, 0]
+        moves.append(covariance @ gradient)
+    return np.asarray(np.sqrt((np.array(moves) ** 2).sum(axis=0)))

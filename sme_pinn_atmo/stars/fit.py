@@ -1,0 +1,542 @@
+"""Fit a star: Gauss-Newton around PySME's synthesis, with velocity and continuum of each window solved inside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import parameters as par
+from .errors import Errors, estimate
+from .instrument import LineSpread
+from .model import Match, ObservedWindow, broadened, cut, match, project
+from .parameters import Parameters
+from .spectrum import ObservedSpectrum
+from .synthesis import Intensities, Synthesis, pool
+from .windows import Windows
+
+__all__ = ["VELOCITIES", "FittedWindow", "Options", "StarFit", "fit_star", "transfer_step"]
+
+Array = NDArray[np.float64]
+
+VELOCITIES = ("none", "star", "window")
+
+#: A selection of lines serves stars as near as this.
+_SAME_LINES = {"teff": 200.0, "logg": 0.5, "monh": 0.3, "alpha": 0.3, "vmic": 0.6}
+
+#: Derivatives are made of lines deeper than the first, see `Synthesis`; the second is what may be left out.
+_ROUGH = (0.03, 0.03)
+
+#: Derivatives serve stars as near as this.
+_SAME_DERIVATIVES = {"teff": 100.0, "logg": 0.25, "monh": 0.15, "alpha": 0.15, "vmic": 0.3, "vmac": 1.5, "vsini": 1.5}
+
+#: Steps below this fraction of `parameters.STEPS` end a fit.
+_CONVERGED = 0.15
+
+#: Velocity that vacuum wavelengths taken for air (or the other way) look like, 5000-10000 A [km/s].
+_VACUUM = 82.9
+
+#: Fraction of the windows' variance below which a fit is not believed.
+_EXPLAINED = 0.5
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a star is fitted.
+
+    velocity : "none", one for the "star", or one for each "window"
+    degree : of the continuum of each window; -1 for none
+    floor : error added to those of the spectrum in quadrature, as a fraction of the continuum: no line list is better
+    clip : residuals beyond so many robust standard deviations are left out (0 for none): tellurics, defects
+    points : pixels kept a FWHM of the instrument, see `model.cut`; 0 keeps all
+    normalise : windows are divided by their own upper level first, for spectra that are not normalised
+    iterations : at most so many
+    processes : that synthesise at once
+    atmosphere_errors, line_errors : estimate these parts of the errors
+    step : of the transfer [km/s]; 0 takes what the resolution needs, see `transfer_step`
+    pattern, geometry : see `synthesis.star_structure`
+    """
+
+    velocity: str = "window"
+    degree: int = 1
+    floor: float = 0.005
+    clip: float = 6.0
+    points: float = 4.0
+    normalise: bool = False
+    iterations: int = 12
+    processes: int = 1
+    atmosphere_errors: bool = True
+    line_errors: bool = True
+    step: float = 0.0
+    pattern: str = "asplund2009"
+    geometry: str = "PP"
+
+    def __post_init__(self) -> None:
+        if self.velocity not in VELOCITIES:
+            raise ValueError(f"velocity = {self.velocity!r}; allowed: {', '.join(VELOCITIES)}")
+        for name, low, high in (("degree", -1, 8), ("iterations", 1, 100), ("processes", 1, 1024)):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} = {getattr(self, name)}; allowed: {low} to {high}")
+        for name in ("floor", "clip", "points"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} = {getattr(self, name):g}; allowed: 0 or more")
+
+
+@dataclass(frozen=True, eq=False)
+class FittedWindow:
+    """What a fit made of one window: all (n,) but velocity and continuum.
+
+    used : points that count in the fit; columns : (n, n_free) derivatives, as `model.project` gives them
+    """
+
+    low: float
+    high: float
+    wave: Array
+    flux: Array
+    sigma: Array
+    used: NDArray[np.bool_]
+    model: Array
+    level: Array
+    velocity: float
+    residual: Array
+    columns: Array
+    per_monh: Array
+
+
+@dataclass(frozen=True, eq=False)
+class StarFit:
+    """A star's parameters and where they come from.
+
+    Attributes
+    ----------
+    name : of the star
+    values : of the free parameters; `fixed` : all others
+    errors : see `errors.Errors`
+    stopped : by parameter that ended at a limit, which limit
+    velocity : [km/s], mean over windows; `velocity_scatter` between them
+    reduced_chi2, explained : chi2 over degrees of freedom; fraction of the windows' variance that the model explains
+    points, iterations, syntheses, seconds : of the fit
+    windows : see `FittedWindow`
+    lines : line by line, see `errors.line_table`
+    lines_used : (PySME's, in the veil, in the list)
+    warnings : in sentences
+    provenance : versions, model, checksums
+    """
+
+    name: str
+    values: dict[str, float]
+    fixed: dict[str, float]
+    errors: Errors
+    stopped: dict[str, str]
+    velocity: float
+    velocity_scatter: float
+    reduced_chi2: float
+    explained: float
+    points: int
+    iterations: int
+    syntheses: int
+    seconds: float
+    windows: tuple[FittedWindow, ...]
+    lines: Any
+    lines_used: tuple[int, int, int]
+    converged: bool
+    warnings: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def mismatch(self) -> bool:
+        """The spectrum is hardly that of such a star."""
+        return self.explained < _EXPLAINED
+
+
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """A star: parameters, spectra by window (n,), and derivatives by window (n_free, m) made at the star `centre`."""
+
+    values: dict[str, float]
+    flux: list[Array]
+    derivatives: list[Array]
+    centre: dict[str, float]
+
+
+class _Fit:
+    """State of one fit: data, synthesis, and the point where the star stands."""
+
+    def __init__(
+        self, spectrum: ObservedSpectrum, windows: Windows, lines: Any, model: Any, parameters: Parameters,
+        options: Options, spread: LineSpread | None,
+    ) -> None:  # fmt: skip
+        self.spectrum, self.table, self.parameters, self.options = spectrum, windows, parameters, options
+        self.spread = spread
+        step = options.step or transfer_step(parameters.full({}).get("resolution", 0.0) if spread is None else 0.0)
+        same: dict[str, Any] = {"pattern": options.pattern, "geometry": options.geometry}
+        self.synthesis = Synthesis(model, lines, windows.windows, step=step, **same)
+        # Derivatives need no weak lines: any that are roughly right lead to the same end.
+        self.coarse = Synthesis(
+            self.synthesis.source, lines, windows.windows, step=1.34 * step, threshold=_ROUGH, **same
+        )
+        self.syntheses = 0
+        self.warnings: list[str] = list(spectrum.notes)
+        self.observed: list[ObservedWindow] = []
+        self.velocities: list[float] = []
+
+    # ------------------------------------------------------------------ syntheses
+
+    def choose_lines(self, values: Mapping[str, float]) -> bool:
+        """Select lines for the star where the selection at hand is for another; says whether it did."""
+        full, chosen = self.parameters.full(values), self.synthesis.selection
+        if chosen is not None and all(
+            abs(full.get(n, 0.0) - chosen.parameters.get(n, 0.0)) <= d for n, d in _SAME_LINES.items()
+        ):
+            return False
+        for synthesis in (self.synthesis, self.coarse):
+            synthesis.use(synthesis.select(full))
+        return True
+
+    def stellar(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Parameters of a synthesis, without those that only broaden."""
+        return {n: v for n, v in self.parameters.full(values).items() if n not in par.BROADENING}
+
+    def fluxes(self, intensities: Sequence[Intensities], values: Mapping[str, float]) -> list[Array]:
+        full = self.parameters.full(values)
+        return [broadened(i, full, self.spread if "resolution" not in self.parameters.free else None)
+                for i in intensities]  # fmt: skip
+
+    def differences(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Step of each free parameter, away from the nearer limit."""
+        found = {}
+        for name, value in values.items():
+            low, high = par.limits(name, self.synthesis.source, values.get("teff", self.parameters.start["teff"]))
+            size = par.step(name, value)
+            found[name] = size if value + size <= high else -size
+            if not low <= value + found[name] <= high:
+                found[name] = 0.5 * (high - value) if high - value > value - low else 0.5 * (low - value)
+        return found
+
+    def evaluate(
+        self, run: Callable[[Any], list[list[Intensities]]], values: Mapping[str, float], old: _Point | None = None
+    ) -> _Point:
+        """Spectra and derivatives by window at `values`; those of `old` serve where it is near enough."""
+        reach = {"resolution": 0.1 * values.get("resolution", 0.0), **_SAME_DERIVATIVES}
+        if old is not None and all(abs(values[n] - old.centre[n]) <= reach.get(n, 0.2) for n in values):
+            (made,) = run([(0, self.stellar(values))])
+            self.syntheses += 1
+            return _Point(dict(values), self.fluxes(made, values), old.derivatives, old.centre)
+        steps = self.differences(values)
+        moved = [{**values, n: values[n] + d} for n, d in steps.items() if n not in par.BROADENING]
+        made, rough, *shifted = run([(0, self.stellar(values)), *((1, self.stellar(v)) for v in (values, *moved))])
+        self.syntheses += 2 + len(moved)
+        base = self.fluxes(rough, values)
+        derivatives = [np.empty((len(steps), len(f))) for f in base]
+        others = iter(shifted)
+        for j, (name, size) in enumerate(steps.items()):
+            other = {**values, name: values[name] + size}
+            flux = self.fluxes(rough if name in par.BROADENING else next(others), other)
+            for d, f, b in zip(derivatives, flux, base, strict=True):
+                d[j] = (f - b) / size
+        return _Point(dict(values), self.fluxes(made, values), derivatives, dict(values))
+
+    # ------------------------------------------------------------------ data
+
+    def take(self, fluxes: Sequence[Array]) -> None:
+        """Cut the data to the windows, at the velocity that a first look finds."""
+        start = self._first_velocity(fluxes)
+        resolution = self.parameters.full({}).get("resolution", 0.0)
+        if self.spread is not None:
+            resolution = float(self.spread.at(np.array([w for pair in self.table.windows for w in pair])).max())
+        self.observed = cut(
+            self.spectrum, self.table, start, points=self.options.points or None, resolution=resolution
+        )
+        if self.options.normalise:
+            self.observed = [self._normalised(w) for w in self.observed]
+        else:
+            level = float(np.median([np.percentile(w.flux, 95) for w in self.observed]))
+            if not 0.6 < level < 1.5:
+                raise ValueError(
+                    f"the flux of {self.spectrum.name} is near {level:.3g} where it should be near 1: normalise it, or "
+                    "let the fit do so (normalise)"
+                )
+        missing = set(range(len(self.table.windows))) - {w.number for w in self.observed}
+        for i in sorted(missing):
+            low, high = self.table.windows[i]
+            self.warnings.append(f"the window {low:g}-{high:g} A has no good points in {self.spectrum.name}")
+        self.velocities = [start if self.options.velocity != "none" else 0.0] * len(self.observed)
+
+    @staticmethod
+    def _normalised(window: ObservedWindow) -> ObservedWindow:
+        level = float(np.percentile(window.flux[window.good], 95))
+        return replace(window, flux=window.flux / level, sigma=window.sigma / level)
+
+    def _first_velocity(self, fluxes: Sequence[Array]) -> float:
+        """Velocity [km/s] of the highest sum of correlations between windows and model, within 400 km/s."""
+        step = 1.0
+        grid = np.arange(-400, 401) * step
+        total = np.zeros(len(grid))
+        wave, flux = self.spectrum.wave, self.spectrum.flux
+        for (low, high), model, at in zip(self.table.windows, fluxes, self.coarse.waves, strict=True):
+            if not ((wave >= low) & (wave <= high)).any():
+                continue
+            inner = (at >= low) & (at <= high)
+            depth = 1 - model[inner]
+            depth = depth - depth.mean()
+            for j, v in enumerate(grid):
+                place = at[inner] * (1 + v / 299792.458)
+                if place[0] < wave[0] or place[-1] > wave[-1]:
+                    continue
+                seen = np.interp(place, wave, flux)
+                scatter = seen.std()
+                if scatter > 0:
+                    total[j] -= float(depth @ (seen - seen.mean())) / scatter / len(depth) ** 0.5
+        if not total.any():
+            return 0.0
+        best = float(grid[int(np.argmax(total))])
+        if abs(abs(best) - _VACUUM) < 2.5:
+            other = "in vacuum but were taken for air" if best > 0 else "in air but were taken for vacuum"
+            self.warnings.append(
+                f"lines of {self.spectrum.name} are shifted by {best:+.0f} km/s, as if its wavelengths are {other}; "
+                "state the medium if so"
+            )
+        if self.options.velocity == "none":
+            if abs(best) > 3:
+                self.warnings.append(
+                    f"lines of {self.spectrum.name} are shifted by {best:+.0f} km/s, and no velocity is fitted"
+                )
+            return 0.0
+        return best
+
+    # ------------------------------------------------------------------ residuals
+
+    def matches(self, fluxes: Sequence[Array]) -> list[Match]:
+        options, synthesis = self.options, self.synthesis
+        free = options.velocity == "window"
+        return [
+            match(w, synthesis.waves[w.number], fluxes[w.number], degree=options.degree, velocity=v, free=free)
+            for w, v in zip(self.observed, self.velocities, strict=True)
+        ]
+
+    def columns(self, matches: Sequence[Match], derivatives: Sequence[Array]) -> list[Array]:
+        """(n, n_free [+ 1 for a velocity of the star]) by window, without what continuum and velocity can do."""
+        from .instrument import resample
+
+        found = []
+        for window, matched in zip(self.observed, matches, strict=True):
+            grid = self.coarse.waves[window.number]
+            columns = [resample(grid, d, window.wave, matched.velocity)[0] for d in derivatives[window.number]]
+            if self.options.velocity == "star":
+                columns.append(matched.slope / matched.level)
+            found.append(
+                project(window, matched, np.column_stack(columns), degree=self.options.degree,
+                        velocity=self.options.velocity == "window")
+            )  # fmt: skip
+        return found
+
+    def chi2(self, matches: Sequence[Match], values: Mapping[str, float]) -> float:
+        total = sum(float(m.residual @ m.residual) for m in matches)
+        return total + sum(((values[n] - mean) / s) ** 2 for n, (mean, s) in self.parameters.priors.items())
+
+    def clip(self, matches: Sequence[Match]) -> int:
+        """Leave out points far off; returns how many. The scale is that of all points: 1.48 times the median."""
+        residual = np.concatenate([m.residual[w.good] for w, m in zip(self.observed, matches, strict=True)])
+        scale = max(1.4826 * float(np.median(np.abs(residual))), 1.0)
+        out = 0
+        for i, (w, m) in enumerate(zip(self.observed, matches, strict=True)):
+            bad = w.good & (np.abs(m.residual) > self.options.clip * scale)
+            out += int(bad.sum())
+            if bad.any() and (w.good & ~bad).sum() >= 10:
+                wider = bad | np.roll(bad, 1) | np.roll(bad, -1)
+                self.observed[i] = replace(w, good=w.good & ~wider)
+        return out
+
+    def move(
+        self, values: Mapping[str, float], columns: Sequence[Array], matches: Sequence[Match], damping: float
+    ) -> tuple[dict[str, float], float]:
+        """The damped Gauss-Newton step inside the limits, and the change of a velocity of the star [km/s]."""
+        names = list(values)
+        normal, gradient = normal_equations(columns, [m.residual for m in matches])
+        for name, (mean, sigma) in self.parameters.priors.items():
+            j = names.index(name)
+            normal[j, j] += sigma**-2.0
+            gradient[j] += (mean - values[name]) / sigma**2
+        normal = normal + damping * np.diag(np.diag(normal))
+        held: list[int] = []
+        for _ in range(len(names) + 1):
+            keep = [j for j in range(len(gradient)) if j not in held]
+            delta = np.zeros(len(gradient))
+            delta[keep] = np.linalg.lstsq(normal[np.ix_(keep, keep)], gradient[keep], rcond=1e-12)[0]
+            scale = min([1.0, *(par.largest(n, values[n]) / max(abs(delta[j]), 1e-12) for j, n in enumerate(names))])
+            moved, blocked = self.inside(values, {n: values[n] + scale * delta[j] for j, n in enumerate(names)})
+            # What pushes out of a limit that it is at already stays there, and the others find their best without it.
+            new = [names.index(n) for n in blocked if n in names and names.index(n) not in held
+                   and abs(moved[n] - values[n]) <= par.near(n)]  # fmt: skip
+            if not new:
+                break
+            held += new
+        moved = {n: float(v) for n, v in moved.items()}
+        return moved, float(scale * delta[-1]) if self.options.velocity == "star" else 0.0
+
+    def inside(self, old: Mapping[str, float], new: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
+        """Values moved into the limits, and the names of those that had to be."""
+        moved, blocked = dict(new), []
+        for name in sorted(new, key=lambda n: n == "logg"):  # whose limits go with teff
+            teff = moved.get("teff", self.parameters.start["teff"])
+            low, high = par.limits(name, self.synthesis.source, teff)
+            if not low <= moved[name] <= high:
+                moved[name] = float(np.clip(moved[name], low, high))
+                blocked.append(name)
+        return moved, blocked
+
+    def stopped(self, values: Mapping[str, float]) -> dict[str, str]:
+        found = {}
+        for name, value in values.items():
+            low, high = par.limits(name, self.synthesis.source, values.get("teff", self.parameters.start["teff"]))
+            for kind, limit in (("lower", low), ("upper", high)):
+                if abs(value - limit) <= par.near(name):
+                    found[name] = f"{kind} limit {limit:.4g}"
+        return found
+
+
+def transfer_step(resolution: float) -> float:
+    """Step of the transfer [km/s] that a resolving power needs (0: none is applied); lines are some 1 km/s wide."""
+    if resolution <= 0 or resolution > 80_000:
+        return 0.6
+    return 1.0 if resolution > 40_000 else 1.5
+
+
+def normal_equations(columns: Sequence[Array], residuals: Sequence[Array]) -> tuple[Array, Array]:
+    """Sums over windows of J'J and J'r."""
+    normal = np.sum([c.T @ c for c in columns], axis=0)
+    gradient = np.sum([c.T @ r for c, r in zip(columns, residuals, strict=True)], axis=0)
+    return normal, gradient
+
+
+def fit_star(
+    spectrum: ObservedSpectrum, windows: Windows, lines: Any, parameters: Parameters, *, model: Any = "atlas12",
+    options: Options | None = None, spread: LineSpread | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> StarFit:  # fmt: skip
+    """Fit a star's parameters to its observed spectrum.
+
+    Each iteration synthesises the star and one star for each free parameter that changes intensities, all windows with
+    one equation of state, in `options.processes` processes; rotation, macroturbulence, instrument, velocity and
+    continuum cost no synthesis. The step is Gauss-Newton's, damped where chi2 does not fall.
+
+    Parameters
+    ----------
+    lines : a PySME `LineList`, wavelengths in air
+    model : name of a model, an `AtmosphereGrid` or a grid file of PySME's
+    spread : line spread of the instrument; None takes `resolution` of the parameters
+    progress : called with a sentence after each iteration
+
+    Raises
+    ------
+    ValueError : no points or no lines in the windows, a spectrum that is not normalised
+    DomainError : the fit starts outside the model's domain
+    """
+    begin = time.perf_counter()
+    options = options or Options()
+    state = _Fit(spectrum.with_floor(options.floor), windows, lines, model, parameters, options, spread)
+    values = parameters.initial()
+    state.choose_lines(values)
+    state.take(state.fluxes(state.coarse.intensities(state.stellar(values)), values))
+    state.syntheses += 1
+    point, iterations, converged = _iterate(state, values, progress)
+    return _result(state, point, iterations, converged, begin)
+
+
+def _iterate(
+    state: _Fit, values: dict[str, float], progress: Callable[[str], None]
+) -> tuple[_Point, int, bool]:
+    """Gauss-Newton to the end: where it ends, the iterations, and whether it converged."""
+    options = state.options
+    best: tuple[float, _Point, list[float]] | None = None
+    damping, converged, clipped, iteration, done = 0.0, False, 0, 0, False
+    last: _Point | None = None
+    while not done:
+        with pool((state.synthesis, state.coarse), options.processes) as run:
+            while not done:
+                iteration += 1
+                last = point = state.evaluate(run, values, last)
+                matches = state.matches(point.flux)
+                if best is not None and state.chi2(matches, values) > best[0] * (1 + 1e-6):
+                    damping = max(3 * damping, 0.3)  # go back, and shorter
+                    _, point, state.velocities = best
+                    values = point.values
+                    matches = state.matches(point.flux)
+                else:
+                    damping = 0.0 if damping < 0.05 else damping / 5
+                state.velocities = [m.velocity for m in matches]
+                if options.clip and clipped < 3 and iteration >= 2:
+                    clipped = 3 if state.clip(matches) == 0 else clipped + 1
+                    matches = state.matches(point.flux)
+                    state.velocities = [m.velocity for m in matches]
+                best = (state.chi2(matches, values), point, list(state.velocities))
+                new, dv = state.move(values, state.columns(matches, point.derivatives), matches, damping)
+                text = ", ".join(f"{n} {v:.5g}" for n, v in values.items())
+                progress(f"iteration {iteration}: {text}; chi2 {best[0]:.6g}")
+                small = all(abs(new[n] - values[n]) < _CONVERGED * abs(par.step(n, values[n])) for n in values)
+                converged = small and (clipped >= 1 or not options.clip) and damping < 1
+                done = converged or damping > 1e4 or iteration >= options.iterations
+                if done:
+                    break
+                values = new
+                if options.velocity == "star":
+                    state.velocities = [v + dv for v in state.velocities]
+                if state.choose_lines(values):
+                    best = last = None  # another list, another chi2
+                    break
+    if best is None:
+        raise AssertionError("a fit ends with a point")
+    state.velocities = best[2]
+    return best[1], iteration, converged
+
+
+def _result(state: _Fit, point: _Point, iterations: int, converged: bool, begin: float) -> StarFit:
+    from .diagnostics import line_table, metal_derivatives, provenance
+
+    values = point.values
+    matches = state.matches(point.flux)
+    columns = state.columns(matches, point.derivatives)
+    stopped = state.stopped(values)
+    names = list(values)
+    errors = estimate(
+        state, names, values, columns, matches, [n for n in names if n in stopped],
+    )  # fmt: skip
+    per_monh = metal_derivatives(state, values, point.derivatives, matches)
+    windows = tuple(
+        FittedWindow(w.low, w.high, w.wave, w.flux, w.sigma, w.good, m.model, m.level, m.velocity, m.residual, c, d)
+        for w, m, c, d in zip(state.observed, matches, columns, per_monh, strict=True)
+    )
+    used = np.concatenate([w.used for w in windows])
+    flux, model = (np.concatenate([getattr(w, a) / w.level for w in windows])[used] for a in ("flux", "model"))
+    explained = 1 - float(((flux - model) ** 2).sum() / max(((flux - flux.mean()) ** 2).sum(), 1e-30))
+    n_free = len(names) + len(windows) * (state.options.degree + 1 + (state.options.velocity == "window"))
+    chi2 = sum(float(m.residual @ m.residual) for m in matches)
+    velocities = np.array([w.velocity for w in windows])
+    warnings = list(state.warnings)
+    if explained < _EXPLAINED:
+        warnings.append(
+            f"the best fit explains only {100 * max(explained, 0):.0f} % of what the lines do: another star, another "
+            "wavelength scale, or not this line list"
+        )
+    if not converged:
+        warnings.append(f"the fit did not converge in {iterations} iterations")
+    if state.options.velocity == "window" and len(windows) > 1 and np.ptp(velocities) > 3:
+        warnings.append(f"velocities of the windows differ by {np.ptp(velocities):.1f} km/s")
+    warnings += [f"{n} stopped at its {limit}; its error is not known" for n, limit in stopped.items()]
+    for name in names:
+        if name not in stopped and not np.isfinite(errors.total[name]):
+            warnings.append(f"the windows do not constrain {name}")
+    selection = state.synthesis.selection
+    counts = (len(state.synthesis.chosen), 0 if selection is None else int(selection.weak.sum()),
+              len(state.synthesis.lines))  # fmt: skip
+    full = state.parameters.full(values)
+    return StarFit(
+        state.spectrum.name, values, {n: v for n, v in full.items() if n not in values}, errors, stopped,
+        float(velocities.mean()), float(velocities.std()), chi2 / max(int(used.sum()) - n_free, 1), explained,
+        int(used.sum()), iterations, state.syntheses, time.perf_counter() - begin, windows,
+        line_table(state, windows), counts, converged, tuple(warnings), provenance(state),
+    )  # fmt: skip
