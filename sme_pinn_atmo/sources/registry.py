@@ -212,6 +212,23 @@ SETS: dict[str, DataSet] = {
             "Gustafsson et al. 2008, A&A 486, 951",
             contents="f2c00d90c452b6a82eff2c39dc0ab34f51bfc73c1953b69498e58f11d1b74b2a",
         ),
+        DataSet(
+            "benchmarks", "NARVAL spectra of 15 Gaia FGK benchmark stars in the bands of GALAH, R about 28,000",
+            ("benchmarks/spectra/",),
+            lambda: manifest("benchmarks.txt", "andycasey/original-oracle", "0f204a0ff952cc97904c1d1bb53e14b799bb877e",
+                             "oracle/tests/data/benchmarks/"),
+            "sources.benchmarks:make", "111 MB", "GitHub: andycasey/original-oracle", "MIT",
+            "Blanco-Cuaresma, Soubiran, Jofre & Heiter 2014, A&A 566, A98", quick=True,
+        ),
+        DataSet(
+            "galah-lines", "the line list of GALAH DR3: 307,000 lines of the four bands, with molecules",
+            ("benchmarks/galah_dr3_linelist.h5",),
+            lambda: (github("ajwheeler/Korg.jl", _KORG, "data/linelists/GALAH_DR3/galah_dr3_linelist.h5", size=2652174,
+                            blob="7c77a0415a29ed1c3a410db57a54faa4ef5ea5e3",
+                            sha256="9a253c48495c70e5d54bae8cffc356d894e36cec1d049615e8db8f8ff4c9491a"),),
+            "sources.benchmarks:make_lines", "3 MB", "GitHub: ajwheeler/Korg.jl", "BSD-3-Clause",
+            "Buder et al. 2021, MNRAS 506, 150; Heiter et al. 2021, A&A 645, A106", quick=True,
+        ),
     )
 }  # fmt: skip
 

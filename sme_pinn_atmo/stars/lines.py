@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,13 @@ _MOLECULES = {
 
 
 def benchmark_file(name: str) -> Path:
-    """A file of the benchmark stars' data, in `benchmarks` below SME_PINN_ATMO_DATA or in the user's cache.
+    """A file of the benchmark stars' data: "galah_dr3_linelist.h5" or "spectra/NAME.npz".
 
-    Raises FileNotFoundError that names the command which brings it.
+    Raises DataMissingError that names the command which brings it.
     """
-    places = []
-    if folder := os.environ.get("SME_PINN_ATMO_DATA"):
-        places.append(Path(folder) / "benchmarks" / name)
-    for place in places:
-        if place.is_file():
-            return place
-    raise FileNotFoundError(f"{name} is not here: sme-pinn-atmo data get benchmarks brings the benchmark stars")
+    from ..sources import find
+
+    return find(f"benchmarks/{name}")
 
 
 def read_lines(source: str | Path | None = None, ranges: Any = None) -> Any:

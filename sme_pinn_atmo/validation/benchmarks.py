@@ -17,7 +17,7 @@ import numpy as np
 
 from ..emulator import replacing, write_atomically
 from ..stars.fit import Options
-from ..stars.lines import benchmark_file, galah_lines
+from ..stars.lines import galah_lines
 from ..stars.many import fit_many, safe_name
 from ..stars.page import as_dict, write_results
 from ..stars.settings import Settings
@@ -38,12 +38,14 @@ _FGK = (4000.0, 6600.0)
 
 _KEYS = ("teff", "logg", "monh")
 
+_REFERENCE = Path(__file__).parent.parent / "data" / "benchmark_stars.csv"
+
 
 def reference_stars(path: Path | None = None) -> list[dict[str, Any]]:
-    """Name, file, vsini and the reference teff, logg, monh with errors of each star, from `stars.csv`."""
-    text = (path or benchmark_file("stars.csv")).read_text(encoding="utf-8")
+    """Name, file, vsini and the reference teff, logg, monh with errors of each star, from the packaged table."""
+    text = (path or _REFERENCE).read_text(encoding="utf-8")
     found = []
-    for row in csv.DictReader(text.splitlines()):
+    for row in csv.DictReader(line for line in text.splitlines() if not line.startswith("#")):
         new = bool(row["teff_v3"])
         names = ("teff_v3", "logg_v3", "fe_h_v3") if new else ("teff", "logg", "fe_h")
         errors = [float(row[f"e_{n}"]) if row.get(f"e_{n}") else float("nan") for n in names]

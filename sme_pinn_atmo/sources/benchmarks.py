@@ -1,0 +1,44 @@
+"""Gaia FGK benchmark stars and the line list of GALAH DR3, from the repositories that hold them."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from ..emulator import replacing, write_atomically
+from .registry import SETS
+
+__all__ = ["make", "make_lines"]
+
+_BANDS = ("blue", "green", "red", "ir")
+
+
+def make(originals: Path, out: Path) -> None:
+    """A file a star: `wave` in air [A], `flux` (continuum-normalised), `error`, `medium`, the four bands in a row.
+
+    The texts hold wavelength [A], flux and its variance.
+    """
+    folder = out / "benchmarks" / "spectra"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {original.name.split("/")[0] for original in SETS["benchmarks"].originals()}
+    for star in sorted(names):
+        bands = [np.loadtxt(originals / star / f"{star}_narval_{band}_noresample.txt") for band in _BANDS]
+        wave, flux, variance = np.concatenate(bands).T
+        data = io.BytesIO()
+        np.savez_compressed(
+            data, wave=wave, flux=flux.astype(np.float32), medium=np.array("air"),
+            error=np.sqrt(np.maximum(variance, 0)).astype(np.float32),
+        )  # fmt: skip
+        write_atomically(folder / f"{star.lower()}_narval_hermes.npz", data.getvalue())
+
+
+def make_lines(originals: Path, out: Path) -> None:
+    """The list as it is published."""
+    (original,) = SETS["galah-lines"].originals()
+    target = out / "benchmarks" / original.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as (part,):
+        shutil.copyfile(originals / original.name, part)
