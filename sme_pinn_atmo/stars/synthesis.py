@@ -313,7 +313,8 @@ def _shift(sme: Any, source: Any, which: str) -> None:
     if getattr(source, "emulator", None) is None or source.emulator.errors is None:
         raise ValueError("these atmospheres have no error bars")
     atmosphere, std = source.emulator.predict(**star_labels(sme, source), return_std=True)
-    relative = {name: 1 + std[name] / getattr(atmosphere, name) for name in std}
+    moved = ("temperature", "gas_pressure", "rhox", "electron_density")
+    relative = {name: 1 + std[name] / getattr(atmosphere, name) for name in moved}
     atmo, outer = sme.atmo, atmosphere.tau_ross < 0.1
     if which in ("temperature above", "temperature below"):
         here = outer if which == "temperature above" else ~outer
