@@ -58,7 +58,7 @@ class Options:
     processes : that synthesise at once
     atmosphere_errors, line_errors : estimate these parts of the errors
     step : of the transfer [km/s]; 0 takes what the resolution needs, see `transfer_step`
-    pattern, geometry : see `synthesis.star_structure`
+    pattern : see `synthesis.star_structure`; geometry, mass : see `synthesis.atmosphere_source`
     """
 
     velocity: str = "window"
@@ -73,7 +73,8 @@ class Options:
     line_errors: bool = True
     step: float = 0.0
     pattern: str = "asplund2009"
-    geometry: str = "PP"
+    geometry: str | None = None
+    mass: float | None = None
 
     def __post_init__(self) -> None:
         if self.velocity not in VELOCITIES:
@@ -173,8 +174,10 @@ class _Fit:
         self.spectrum, self.table, self.parameters, self.options = spectrum, windows, parameters, options
         self.spread = spread
         step = options.step or transfer_step(parameters.full({}).get("resolution", 0.0) if spread is None else 0.0)
-        same: dict[str, Any] = {"pattern": options.pattern, "geometry": options.geometry}
-        self.synthesis = Synthesis(model, lines, windows.windows, step=step, **same)
+        same: dict[str, Any] = {"pattern": options.pattern}
+        self.synthesis = Synthesis(
+            model, lines, windows.windows, step=step, geometry=options.geometry, mass=options.mass, **same
+        )
         # Derivatives need no weak lines: any that are roughly right lead to the same end.
         self.coarse = Synthesis(
             self.synthesis.source, lines, windows.windows, step=1.34 * step, threshold=_ROUGH, **same

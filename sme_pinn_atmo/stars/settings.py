@@ -21,7 +21,7 @@ _FOLDER = Path(__file__).parent.parent / "data" / "stars"
 #: Tables of star.toml and the names that each may have.
 _KNOWN = {
     "star": ("name", "spectrum", "medium", "error", "lines", "windows", "mask"),
-    "model": ("name", "pattern", "geometry"),
+    "model": ("name", "pattern", "geometry", "mass"),
     "start": None,
     "fit": ("free", "velocity", "degree", "floor", "clip", "points", "normalise", "iterations", "step",
             "atmosphere_errors", "line_errors"),
@@ -95,7 +95,7 @@ class Settings:
             raise ValueError(f"{path}: [star] needs a spectrum")
         start = {n: _number(path, n, v) for n, v in data.get("start", {}).items()}
         free = tuple(fit.pop("free", ("teff", "logg", "monh")))
-        options = Options(**fit, **{n: model[n] for n in ("pattern", "geometry") if n in model})
+        options = Options(**fit, **{n: model[n] for n in ("pattern", "geometry", "mass") if n in model})
         priors = {n: (float(v[0]), float(v[1])) for n, v in data.get("priors", {}).items()}
         folder = path.parent
         return cls(

@@ -84,18 +84,21 @@ class Selection:
     parameters: Mapping[str, float]
 
 
-def atmosphere_source(model: Any) -> Any:
+def atmosphere_source(model: Any, geometry: str | None = None, mass: float | None = None) -> Any:
     """What PySME takes as `sme.atmo.source`: of a model's name or path, an `AtmosphereGrid`, or a grid file of PySME's.
 
-    A network comes as `PinnAtmosphereGrid`; a path to .sav or .npz is read as a grid that PySME interpolates in.
-    """
-    if not isinstance(model, str):
-        return model
-    if model.endswith((".sav", ".npz")):
-        return _grid(model)
-    from ..pysme import PinnAtmosphereGrid
+    A network comes as `PinnAtmosphereGrid`, which says what `geometry` and `mass` are; a path to .sav or .npz is read
+    as a grid that PySME interpolates in.
 
-    return PinnAtmosphereGrid(model)
+    Raises ValueError for a geometry or a mass of what is no model's name.
+    """
+    if isinstance(model, str) and not model.endswith((".sav", ".npz")):
+        from ..pysme import PinnAtmosphereGrid
+
+        return PinnAtmosphereGrid(model, geometry=geometry, mass=mass)
+    if geometry is not None or mass is not None:
+        raise ValueError(f"geometry and mass are of models by name, not of {model}")
+    return _grid(model) if isinstance(model, str) else model
 
 
 @lru_cache(maxsize=4)
@@ -106,7 +109,7 @@ def _grid(path: str) -> Any:
 
 
 def star_structure(
-    source: Any, lines: Any, parameters: Mapping[str, float], *, pattern: str = "asplund2009", geometry: str = "PP"
+    source: Any, lines: Any, parameters: Mapping[str, float], *, pattern: str = "asplund2009"
 ) -> Any:
     """An `SME_Structure` of a star, without wavelengths.
 
@@ -117,7 +120,6 @@ def star_structure(
     parameters : teff [K], logg, and monh, alpha [dex], vmic [km/s], and [X/Fe] [dex] by element, which for an alpha
         element takes the place of alpha
     pattern : PySME's solar abundances
-    geometry : "PP", or "SPH" for models that have it
     """
     from pysme.abund import Abund
     from pysme.sme import SME_Structure
@@ -134,7 +136,7 @@ def star_structure(
     sme.abund.update_pattern({element: solar[element] + value for element, value in excess.items()})
     sme.linelist = lines
     sme.vrad_flag = sme.cscale_flag = "none"
-    sme.atmo.source, sme.atmo.method, sme.atmo.geom = source, "grid", geometry
+    sme.atmo.source, sme.atmo.method, sme.atmo.geom = source, "grid", "PP"
     return sme
 
 
@@ -148,19 +150,20 @@ class Synthesis:
     windows : (low, high) [A] of each window
     step : of the velocity grid [km/s]; lines have a standard deviation of about 1 km/s, and 1.5 serves R below 40,000
     threshold : depth below which a line goes into the veil, and total depth in 0.1 A that may be left out
-    pattern, geometry : see `star_structure`
+    pattern : see `star_structure`; geometry, mass : see `atmosphere_source`
 
     Raises ValueError for a window in which the list has no line.
     """
 
     def __init__(
         self, model: Any, lines: Any, windows: Sequence[tuple[float, float]], *, step: float = 1.0,
-        threshold: tuple[float, float] = (1.5e-3, 2e-5), pattern: str = "asplund2009", geometry: str = "PP",
+        threshold: tuple[float, float] = (1.5e-3, 2e-5), pattern: str = "asplund2009",
+        geometry: str | None = None, mass: float | None = None,
     ) -> None:  # fmt: skip
         self.windows = tuple((float(low), float(high)) for low, high in windows)
-        self.step, self.threshold, self.pattern, self.geometry = float(step), threshold, pattern, geometry
+        self.step, self.threshold, self.pattern = float(step), threshold, pattern
         with quiet_pysme():
-            self.source = atmosphere_source(model)
+            self.source = atmosphere_source(model, geometry, mass)
         centre = np.asarray(lines["wlcent"], dtype=float)
         near = np.zeros(len(centre), dtype=bool)
         for low, high in self.windows:
@@ -274,7 +277,7 @@ class Synthesis:
         return found
 
     def _structure(self, parameters: Mapping[str, float], lines: Any) -> Any:
-        return star_structure(self.source, lines, parameters, pattern=self.pattern, geometry=self.geometry)
+        return star_structure(self.source, lines, parameters, pattern=self.pattern)
 
     def _veil(self, i: int) -> Array:
         if self.selection is None:
@@ -312,7 +315,8 @@ def _shift(sme: Any, source: Any, which: str) -> None:
 
     if getattr(source, "emulator", None) is None or source.emulator.errors is None:
         raise ValueError("these atmospheres have no error bars")
-    atmosphere, std = source.emulator.predict(**star_labels(sme, source), return_std=True)
+    labels: dict[str, Any] = star_labels(sme, source)
+    atmosphere, std = source.emulator.predict(**labels, geometry=source.options["geometry"], return_std=True)
     moved = ("temperature", "gas_pressure", "rhox", "electron_density")
     relative = {name: 1 + std[name] / getattr(atmosphere, name) for name in moved}
     atmo, outer = sme.atmo, atmosphere.tau_ross < 0.1

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..emulator import replacing, write_atomically
+from ..sources import find
 from ..stars.fit import Options
 from ..stars.lines import galah_lines
 from ..stars.many import fit_many, safe_name
@@ -106,11 +107,10 @@ def _odfnew_grid(out: Path) -> Path:
     """The regular ODFNEW grid as PySME interpolates in it."""
     from ..grids import read, write_pysme_grid
     from .fits import _regular
-    from .spectrum import data_file
 
     path = out / "odfnew.npz"
     if not path.is_file():
-        structures = read(data_file("atlas9.npz", "ATLAS9 grids, kurucz.harvard.edu/grids"))
+        structures = read(find("atlas9.npz"))
         out.mkdir(parents=True, exist_ok=True)
         write_pysme_grid(path, structures.select(_regular(structures)), solar_scale="grevesse1998")
     return path
