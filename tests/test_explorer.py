@@ -441,7 +441,11 @@ def test_the_command_serves_the_page(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "site" / "site.json").read_text())["models"] == ["atlas9"]
     assert [p.name for p in sorted((tmp_path / "site" / "models").iterdir())] == ["atlas9.json", "atlas9.safetensors"]
     command = [sys.executable, "-m", "sme_pinn_atmo", "explore", "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+
+    def interruptible() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # which jobs in the background of a shell ignore
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=interruptible) as server:
         assert server.stdout is not None
         found = re.match(r"(http://127\.0\.0\.1:\d+/) until Ctrl-C", server.stdout.readline())
         assert found
