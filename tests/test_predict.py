@@ -48,7 +48,7 @@ def test_deck_reads_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["--teff", "90000", "--logg", "4", "--out", "a.dat"], "teff = 90000"),
-     ([*SUN, "--out", "a.xyz"], "is none of .ecsv, .fits, .h5, .hdf5, .dat, .mod"),
+     ([*SUN, "--out", "a.xyz"], "is none of .ecsv, .fits, .h5, .hdf5, .json, .dat, .mod"),
      ([*SUN, "--model", "atlas99", "--out", "a.dat"], "unknown model")],
 )  # fmt: skip
 def test_mistakes_end_in_one_sentence(
