@@ -23,7 +23,8 @@ SUN: dict[str, Any] = {"teff": 5770.0, "logg": 4.44, "m_h": 0.0, "alpha_m": 0.0,
 #: Where the package keeps it.
 PATH = Path(__file__).parent.parent / "data" / "sun_unseen_atlas12.json"
 
-_COLUMNS = tuple(f.name for f in fields(Layers) if f.name not in ("teff", "logg", "m_h"))
+#: What is stored of the Sun's layers: those of a plane-parallel star.
+_COLUMNS = tuple(f.name for f in fields(Layers) if f.name not in ("teff", "logg", "m_h", "radius", "height"))
 
 
 def store(model: str | Path, path: Path = PATH) -> dict[str, Any]:
