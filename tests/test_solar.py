@@ -183,8 +183,8 @@ def test_one_window_of_the_sun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert result.exit_code == 0, result.output
     content = json.loads((tmp_path / "solar.json").read_text())
     (sensitivity,) = content["sensitivity"]
-    # The PINN's error is far below what 50 K do.
-    assert sensitivity["PINN - ATLAS-12"] < 0.3 * sensitivity["Teff +50 K"]
+    # The error of the PINN that has not seen the Sun is below what 25 K do.
+    assert sensitivity["PINN - ATLAS-12"] < 0.5 * sensitivity["Teff +50 K"]
     assert sensitivity["Teff +50 K"] == pytest.approx(sensitivity["Teff -50 K"], rel=0.2)
     lines = content["lines"]
     assert [row["wave"] for row in lines["table"]] == pytest.approx([6149.2459, 6151.6169, 6173.3339])

@@ -244,6 +244,8 @@ class Synthesis:
             veil = inside & ~treat & ~faint
             weak[index[veil]] = True
             veils.append((centre[here][veil], depth[veil], width[veil]))
+        if not strong.any() and len(strong):  # PySME does not go without a line
+            strong[int(np.argmax(depths))] = True
         return Selection(strong, weak & ~strong, tuple(veils), depths, left_out, dict(parameters))
 
     def intensities(
