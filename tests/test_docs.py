@@ -86,9 +86,19 @@ def _cells(notebook: Path, kind: str) -> list[dict[str, Any]]:
     return [cell for cell in content["cells"] if cell["cell_type"] == kind]
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "notebook", [pytest.param(p, marks=[pytest.mark.slow] * (p.stem == "real_star")) for p in NOTEBOOKS],
+    ids=lambda p: p.stem,
+)  # fmt: skip
 def test_a_notebook_runs(notebook: Path) -> None:
     pytest.importorskip("pysme", reason="PySME is not installed")
+    if notebook.stem == "real_star":
+        from sme_pinn_atmo.sources import DataMissingError, find
+
+        try:
+            find("benchmarks/spectra/18sco_narval_hermes.npz")
+        except DataMissingError as missing:
+            pytest.skip(str(missing))
     if notebook.stem == "own_grid":
         pytest.importorskip("torch", reason="training needs torch (the extra `train`)")
     names: dict[str, Any] = {"__name__": "__main__"}
