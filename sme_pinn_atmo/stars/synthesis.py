@@ -249,11 +249,14 @@ class Synthesis:
         return Selection(strong, weak & ~strong, tuple(veils), depths, left_out, dict(parameters))
 
     def intensities(
-        self, parameters: Mapping[str, float], only: Sequence[int] | None = None, shift: str | None = None
-    ) -> list[Intensities]:
+        self, parameters: Mapping[str, float], only: Sequence[int] | None = None, shift: str | None = None, *,
+        atmosphere_of: Mapping[str, float] | None = None, own_veil: bool = False,
+    ) -> list[Intensities]:  # fmt: skip
         """Specific intensities of the windows (those numbered in `only`), with one equation of state for all.
 
         shift : out of `SHIFTS`, to have the atmosphere one standard deviation of its own error bar off
+        atmosphere_of : parameters of the star whose atmosphere is taken; abundances and vmic stay those of `parameters`
+        own_veil : make the veil's lines as deep as they are in this star, not in that of the selection
 
         Raises DomainError where the star lies outside the domain, FloatingPointError where PySME's flux is not finite.
         """
@@ -265,17 +268,19 @@ class Synthesis:
             synthesizer = Synthesizer()
             dll = synthesizer.get_dll()
             sme = self._structure(parameters, self.chosen)
-            _input(synthesizer, dll, sme, self.source if shift else None, shift)
+            other = None if atmosphere_of is None else self._structure(atmosphere_of, self.chosen)
+            _input(synthesizer, dll, sme, self.source if shift else None, shift, other)
             for k, i in enumerate(range(len(self.windows)) if only is None else only):
                 wave = self.waves[i]
                 dll.InputWaveRange(wave[0] - 2.0, wave[-1] + 2.0)
                 dll.Opacity()
+                veil = self._own_veil(i, dll, sme) if own_veil else self._veil(i)
                 # Opacities of lines do not depend on the window: the first call makes them for all.
                 _, _, line, continuum = dll.Transf(sme.mu, wave=wave, accrt=1e-4, accwi=3e-3, keep_lineop=k > 0)
                 line, continuum = np.array(line, dtype=float), np.array(continuum, dtype=float)
                 if not (np.isfinite(line).all() and np.isfinite(continuum).all()):
                     raise FloatingPointError(f"PySME gave a flux that is not finite near {wave[0]:g} A")
-                found.append(Intensities(wave, self.step, np.array(sme.mu), line, continuum, self._veil(i)))
+                found.append(Intensities(wave, self.step, np.array(sme.mu), line, continuum, veil))
         return found
 
     def _structure(self, parameters: Mapping[str, float], lines: Any) -> Any:
@@ -286,18 +291,48 @@ class Synthesis:
             return np.ones(len(self.waves[i]))
         return _veil(self.waves[i], self.step, *self.selection.veils[i])
 
+    def _own_veil(self, i: int, dll: Any, sme: Any) -> Array:
+        """The veil of a window where its lines are as deep as the star in PySME's library makes them."""
+        wave = self.waves[i]
+        if self.selection is None:
+            return np.ones(len(wave))
+        centre = np.asarray(self.lines["wlcent"], dtype=float)
+        weak = np.flatnonzero(self.selection.weak & (centre > wave[0]) & (centre < wave[-1]))
+        if not len(weak):
+            return np.ones(len(wave))
+        lines = self.lines[weak]
+        species = np.asarray(lines["species"], dtype=str)
+        centre, gf, excitation = (np.asarray(lines[c], dtype=float) for c in ("wlcent", "gflog", "excit"))
+        middle = 0.5 * sum(self.windows[i])
+        opacity = np.asarray(dll.GetContinuumOpacityComponents(middle)[2])
+        weights = _weights(sme.atmo, opacity, middle)
+        depth, width = np.zeros(len(weak)), np.ones(len(weak))
+        for name in np.unique(species):
+            fraction, of = _fraction(dll, name), species == name
+            if fraction is not None:
+                depth[of], width[of] = _weak_depths(
+                    weights, fraction, opacity, sme.atmo, centre[of], gf[of], excitation[of], _mass(name),
+                    float(sme.vmic),
+                )  # fmt: skip
+        return _veil(wave, self.step, centre, depth, width)
+
 
 # ---------------------------------------------------------------------- PySME's library
 
 
-def _input(synthesizer: Any, dll: Any, sme: Any, source: Any = None, shift: str | None = None) -> None:
-    """Lines, atmosphere and abundances into the library, and its equation of state."""
+def _input(
+    synthesizer: Any, dll: Any, sme: Any, source: Any = None, shift: str | None = None, other: Any = None
+) -> None:
+    """Lines, atmosphere (that of the star `other`, if there is one) and abundances into the library, and its equation
+    of state."""
     dll.SetLibraryPath()
     dll.SetLineInfoMode(0)
     if hasattr(dll, "SetContinuumOpacityGrid"):  # from PySME 1.2 on: exact to 1e-8, and ten times as fast
         dll.SetContinuumOpacityGrid("adaptive", base_step=1.0, rtol=1e-3, min_step=1e-3)
     dll.InputLineList(sme.linelist)
-    synthesizer.get_atmosphere(sme)
+    synthesizer.get_atmosphere(sme if other is None else other)
+    if other is not None:
+        sme.atmo = other.atmo
     if shift is not None:
         _shift(sme, source, shift)
     dll.InputModel(sme.teff, sme.logg, sme.vmic, sme.atmo)
