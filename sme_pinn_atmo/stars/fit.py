@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from . import parameters as par
 from .errors import Errors, estimate
 from .instrument import LineSpread
-from .model import Match, ObservedWindow, broadened, cut, match, project
+from .model import Match, ObservedWindow, broadened, cut, first_velocity, match, project
 from .parameters import Parameters
 from .spectrum import ObservedSpectrum
 from .synthesis import Intensities, Synthesis, pool
@@ -275,28 +275,8 @@ class _Fit:
         return replace(window, flux=window.flux / level, sigma=window.sigma / level)
 
     def _first_velocity(self, fluxes: Sequence[Array]) -> float:
-        """Velocity [km/s] of the highest sum of correlations between windows and model, within 400 km/s."""
-        step = 1.0
-        grid = np.arange(-400, 401) * step
-        total = np.zeros(len(grid))
-        wave, flux = self.spectrum.wave, self.spectrum.flux
-        for (low, high), model, at in zip(self.table.windows, fluxes, self.coarse.waves, strict=True):
-            if not ((wave >= low) & (wave <= high)).any():
-                continue
-            inner = (at >= low) & (at <= high)
-            depth = 1 - model[inner]
-            depth = depth - depth.mean()
-            for j, v in enumerate(grid):
-                place = at[inner] * (1 + v / 299792.458)
-                if place[0] < wave[0] or place[-1] > wave[-1]:
-                    continue
-                seen = np.interp(place, wave, flux)
-                scatter = seen.std()
-                if scatter > 0:
-                    total[j] -= float(depth @ (seen - seen.mean())) / scatter / len(depth) ** 0.5
-        if not total.any():
-            return 0.0
-        best = float(grid[int(np.argmax(total))])
+        """Velocity [km/s] of `model.first_velocity`, with warnings of what looks odd about it."""
+        best = first_velocity(self.spectrum, self.table.windows, self.coarse.waves, fluxes)
         if abs(abs(best) - _VACUUM) < 2.5:
             other = "in vacuum but were taken for air" if best > 0 else "in air but were taken for vacuum"
             self.warnings.append(

@@ -5,7 +5,7 @@ Fits of one star (`fit`) and of line data of many stars both use these; nothing 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from .spectrum import ObservedSpectrum
 from .synthesis import Intensities
 from .windows import Windows
 
-__all__ = ["Match", "ObservedWindow", "cut", "match", "normalised_flux", "project"]
+__all__ = ["Match", "ObservedWindow", "cut", "first_velocity", "match", "normalised_flux", "project"]
 
 Array = NDArray[np.float64]
 
@@ -94,6 +94,33 @@ def _bin(columns: list[Array], good: NDArray[np.bool_], n: int) -> tuple[list[Ar
     whole = good[:m].reshape(-1, n).all(axis=1) & (wave[:, -1] - wave[:, 0] < 1.5 * n * step)
     # Errors of neighbours are one error more than n: what the mean gains is left to the correlation of residuals.
     return [wave.mean(axis=1), flux.mean(axis=1), sigma.mean(axis=1)], whole
+
+
+def first_velocity(
+    spectrum: ObservedSpectrum, windows: Sequence[tuple[float, float]], waves: Sequence[Array], fluxes: Sequence[Array],
+) -> float:  # fmt: skip
+    """Velocity [km/s] of the highest sum of correlations between windows and model, within 400 km/s; 0 without any.
+
+    waves, fluxes : (n,) of the model, at rest, for each of the windows (low, high) [A]
+    """
+    grid = np.arange(-400.0, 401.0)
+    total = np.zeros(len(grid))
+    wave, flux = spectrum.wave, spectrum.flux
+    for (low, high), model, at in zip(windows, fluxes, waves, strict=True):
+        if not ((wave >= low) & (wave <= high)).any():
+            continue
+        inner = (at >= low) & (at <= high)
+        depth = 1 - model[inner]
+        depth = depth - depth.mean()
+        for j, v in enumerate(grid):
+            place = at[inner] * (1 + v / _C)
+            if place[0] < wave[0] or place[-1] > wave[-1]:
+                continue
+            seen = np.interp(place, wave, flux)
+            scatter = seen.std()
+            if scatter > 0:
+                total[j] -= float(depth @ (seen - seen.mean())) / scatter / len(depth) ** 0.5
+    return float(grid[int(np.argmax(total))]) if total.any() else 0.0
 
 
 def normalised_flux(

@@ -23,7 +23,9 @@ from scipy.special import expn
 from ..composition import ALPHA_ELEMENTS
 from ..quiet import quiet_pysme
 
-__all__ = ["SHIFTS", "Intensities", "Selection", "Synthesis", "atmosphere_source", "pool", "star_structure"]
+__all__ = [
+    "SHIFTS", "Intensities", "LineChange", "Selection", "Synthesis", "atmosphere_source", "pool", "star_structure",
+]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -31,6 +33,9 @@ _C = constants.c / 1e3  # km/s
 _K, _H = constants.k * 1e7, constants.h * 1e7  # erg K-1, erg s
 #: pi e^2 / (m_e c) in cgs [cm2 s-1].
 _CROSS = constants.pi * (constants.e * constants.c * 10) ** 2 / (constants.m_e * 1e3 * constants.c * 100)
+
+#: Where PySME's library has the data of a line, by column of its lists.
+_ATOMIC = {"wlcent": 2, "gflog": 4, "gamvw": 7}
 
 #: Wavelengths of the transfer go so far beyond a window [km/s]: broadening and velocity move flux across its ends.
 _BEYOND = 45.0
@@ -82,6 +87,19 @@ class Selection:
     depth: Array
     left_out: float
     parameters: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class LineChange:
+    """New data of some lines.
+
+    lines : (n,) numbers of lines among those that a synthesis uses (`Synthesis.chosen`)
+    column : "gflog", "gamvw" or "wlcent" of PySME's lists; values : (n,) what it becomes
+    """
+
+    lines: NDArray[np.int64]
+    column: str
+    values: Array
 
 
 def atmosphere_source(model: Any, geometry: str | None = None, mass: float | None = None) -> Any:
@@ -282,6 +300,39 @@ class Synthesis:
                     raise FloatingPointError(f"PySME gave a flux that is not finite near {wave[0]:g} A")
                 found.append(Intensities(wave, self.step, np.array(sme.mu), line, continuum, veil))
         return found
+
+    def variants(
+        self, parameters: Mapping[str, float], window: int, changes: Sequence[LineChange]
+    ) -> Iterator[Intensities]:
+        """Intensities of one window with the lines in use, and after each of the changes of line data alone.
+
+        One equation of state, which the data of lines do not enter, serves all: a change costs no more than opacity and
+        transfer. Raises as `intensities`.
+        """
+        from pysme.sme_synth import smelib_session
+        from pysme.synthesize import Synthesizer
+
+        wave = self.waves[window]
+        with quiet_pysme(), smelib_session():
+            synthesizer = Synthesizer()
+            dll = synthesizer.get_dll()
+            sme = self._structure(parameters, self.chosen)
+            _input(synthesizer, dll, sme)
+            atomic, species = np.asarray(self.chosen.atomic, dtype=float), np.asarray(self.chosen.species)
+            dll.InputWaveRange(wave[0] - 2.0, wave[-1] + 2.0)
+            dll.Opacity()
+            for change in (LineChange(np.zeros(0, dtype=int), "gflog", np.zeros(0)), *changes):
+                if len(change.lines):
+                    changed = atomic.copy()
+                    changed[change.lines, _ATOMIC[change.column]] = change.values
+                    dll.UpdateLineList(changed, species, change.lines)
+                _, _, line, continuum = dll.Transf(sme.mu, wave=wave, accrt=1e-4, accwi=3e-3, keep_lineop=False)
+                line, continuum = np.array(line, dtype=float), np.array(continuum, dtype=float)
+                if not (np.isfinite(line).all() and np.isfinite(continuum).all()):
+                    raise FloatingPointError(f"PySME gave a flux that is not finite near {wave[0]:g} A")
+                yield Intensities(wave, self.step, np.array(sme.mu), line, continuum, self._veil(window))
+                if len(change.lines):
+                    dll.UpdateLineList(atomic, species, change.lines)
 
     def _structure(self, parameters: Mapping[str, float], lines: Any) -> Any:
         return star_structure(self.source, lines, parameters, pattern=self.pattern)
