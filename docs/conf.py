@@ -36,16 +36,20 @@ default_role = "py:obj"
 
 
 def prepare(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """What these docstrings write otherwise than numpydoc: `name : what it is` on one line, and |x| for a modulus."""
+    """What these docstrings write otherwise than numpydoc: `name : what it is` on one line, in a section or as a
+    paragraph of its own, and |x| for a modulus."""
     out: list[str] = []
-    section = ""
+    section, listed = "", False
     for i, line in enumerate(lines):
         if i + 1 < len(lines) and lines[i + 1] and not lines[i + 1].strip("-"):
             section = line
         line = "".join(part if part.startswith("`") else part.replace("|", "\\|")
                        for part in re.split(r"(`[^`]*`)", line))  # fmt: skip
         item, colon, text = line.partition(" : ")
-        if section in ("Parameters", "Attributes", "Raises") and colon and not line.startswith(" "):
+        in_section = section in ("Parameters", "Attributes", "Raises") and not line.startswith(" ")
+        begins = bool(re.fullmatch(r"\w+(, \w+)*", item)) and (listed or (bool(out) and not out[-1]))
+        listed = (colon != "" and begins) or (listed and line.startswith("    "))
+        if colon and (in_section or begins):
             out += [item, f"    {text}"]
         else:
             out.append(line)
