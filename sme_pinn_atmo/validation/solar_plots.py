@@ -36,7 +36,7 @@ def plot_windows(
 def _spectra(path: Path, shown: Any, observed: Any, fits: Any, spectra: Any, pinn: str) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.5 * len(shown), 8), layout="constrained")
+    figure = Figure(figsize=(5.5 * len(shown) + 2, 8), layout="constrained")
     axes = figure.subplots(3, len(shown), sharex="col", squeeze=False, gridspec_kw={"height_ratios": (2, 1, 1)})
     for column, w in zip(axes.T, shown, strict=True):
         wave, flux = _gaps(*observed[w])
@@ -50,21 +50,19 @@ def _spectra(path: Path, shown: Any, observed: Any, fits: Any, spectra: Any, pin
         sigma = fits[w, _REFERENCE].broadening
         for name, colour in (("MARCS", "C2"), ("ATLAS9", "C1"), (pinn, "C3")):
             difference = 100 * broaden(grid, spectra[w, name][1] - reference, sigma)
-            column[1].plot(grid, difference, color=colour, lw=0.8, label=f"{name} − {_REFERENCE}")
+            column[1].plot(grid, difference, color=colour, lw=0.8, label=name)
         for name, colour, style in ((_REFERENCE, "C0", "-"), (pinn, "C3", "--")):
             residual = 100 * (flux - fits[w, name].flux[place])
-            column[2].plot(wave, residual, style, color=colour, lw=0.6, label=f"observed − {name}")
+            column[2].plot(wave, residual, style, color=colour, lw=0.6, label=name)
         for low, high in MASK.values():
             if high > w[0] and low < w[1]:
                 for axis in column:
                     axis.axvspan(max(low, w[0]), min(high, w[1]), color="0.9", lw=0, zorder=0)
         column[0].set(title=f"{w[0]:.0f}–{w[1]:.0f} Å", ylim=(0, 1.1))
         column[2].set(xlabel="wavelength in air [Å]", xlim=w, ylim=(-12, 12))
-    axes[0, 0].set_ylabel("normalised flux")
-    axes[1, 0].set_ylabel("difference [%]")
-    axes[2, 0].set_ylabel("residual [%]")
-    for axis, where in zip(axes[:, 0], ("lower left", "upper left", "upper left"), strict=True):
-        axis.legend(loc=where, fontsize=8)
+    for row, text in zip(axes, ("normalised flux", f"minus {_REFERENCE} [%]", "observed minus [%]"), strict=True):
+        row[0].set_ylabel(text)
+        row[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)  # where it hides nothing
     _save(figure, path)
 
 
@@ -88,18 +86,15 @@ def plot_sensitivity(
     w = _ZOOM if _ZOOM in windows else windows[0]
     grid, here = spectra[w, pinn]
     sigma = fits[w, _REFERENCE].broadening
-    for k, name in enumerate(names[:-1:2]):
+    for k, name in enumerate(names[:-1]):
         left.plot(grid, 100 * broaden(grid, spectra[w, name][1] - here, sigma), color=f"C{k}", lw=0.8, label=name)
     left.plot(grid, 100 * broaden(grid, spectra[w, lead][1] - spectra[w, _REFERENCE][1], sigma), color="k", lw=1.2,
               label=f"{lead} − {_REFERENCE}")  # fmt: skip
     left.set(xlim=(w[0], min(w[1], w[0] + 20)), xlabel="wavelength in air [Å]", ylabel="change of the flux [%]")
-    left.legend(fontsize=8)
     x = np.arange(len(rows))
     for k, name in enumerate(names):
         last = k == len(names) - 1
-        colour = "k" if last else f"C{k // 2}"
-        right.plot(x, [r[name] for r in rows], "D-" if last else "o", ms=6, color=colour,
-                   mfc="none" if k % 2 and not last else colour,
+        right.plot(x, [r[name] for r in rows], "D-" if last else "o", ms=6, color="k" if last else f"C{k}",
                    label=f"{lead} − {_REFERENCE}" if last else name)  # fmt: skip
     labels = [f"{r['window'][0]:.0f}\n{r['feature']}" for r in rows]
     right.set(yscale="log", ylabel="rms change of the flux", xticks=x, xticklabels=labels, xlabel="window from [Å]")
