@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,24 @@ def as_marcs(path: Path, radius: float | None, **labels: float) -> tuple[Structu
     rows = [line[:-12] + f"{1.05 * float(line[-12:]):12.6E}" for line in second.splitlines()]
     path.write_text(head + titles[0] + first + titles[1] + "\n".join(rows) + "\n")
     return read(path), atm
+
+
+def command_that_stops(module: str, number: int) -> list[str]:
+    """The command line as a process that sends itself the signal of this number when `module` of the package has
+    written its first file: at the same place however busy the machine is."""
+    code = (
+        "import importlib, os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # which jobs in the background of a shell ignore\n"
+        f"module = importlib.import_module('sme_pinn_atmo.{module}')\n"
+        "write = module.write_atomically\n"
+        "def stop(path, data):\n"
+        "    write(path, data)\n"
+        f"    os.kill(os.getpid(), {number:d})\n"
+        "module.write_atomically = stop\n"
+        "from sme_pinn_atmo.cli import main\n"
+        "main(prog_name='sme-pinn-atmo')\n"
+    )
+    return [sys.executable, "-c", code]
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import h5py
@@ -20,6 +19,8 @@ from click.testing import CliRunner
 from sme_pinn_atmo import Emulator
 from sme_pinn_atmo.catalogue import BLOCK, CatalogueError, count_rows, predict_catalogue, read_catalogue, read_labels
 from sme_pinn_atmo.cli import main
+
+from .conftest import command_that_stops
 
 LABELS = ("teff", "logg", "m_h", "alpha_m", "vturb")
 
@@ -92,16 +93,14 @@ def test_the_file_holds_what_predict_says(tmp_path: Path) -> None:
 
 
 def test_killed_run_goes_on_and_ends_with_the_same_file(tmp_path: Path) -> None:
-    write(catalogue(12 * BLOCK), tmp_path / "stars.fits")
-    command = [sys.executable, "-m", "sme_pinn_atmo", "predict", "stars.fits", "--field", "temperature", "--out"]
+    write(catalogue(3 * BLOCK), tmp_path / "stars.fits")
+    arguments = ["predict", "stars.fits", "--field", "temperature", "--out"]
+    command = [sys.executable, "-m", "sme_pinn_atmo", *arguments]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run = subprocess.Popen([*command, "a.h5"], cwd=tmp_path, env=env, stderr=subprocess.DEVNULL)
+    killed = [*command_that_stops("catalogue", signal.SIGKILL), *arguments, "a.h5"]
+    assert subprocess.run(killed, cwd=tmp_path, env=env, capture_output=True).returncode == -signal.SIGKILL
     journal = tmp_path / "a.h5.progress"
-    while not journal.exists() and run.poll() is None:
-        time.sleep(0.005)
-    run.send_signal(signal.SIGKILL)
-    run.wait()
-    assert 0 < json.loads(journal.read_text())["done"] < 12 * BLOCK
+    assert json.loads(journal.read_text())["done"] == BLOCK
     assert not (tmp_path / "a.h5").exists()
     other = subprocess.run([*command, "a.h5", "--double"], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert other.returncode == 1

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -21,6 +20,8 @@ from click.testing import CliRunner
 from sme_pinn_atmo import Emulator
 from sme_pinn_atmo.cli import main
 from sme_pinn_atmo.emulator import models
+
+from .conftest import command_that_stops
 
 COMMAND = [sys.executable, "-m", "sme_pinn_atmo"]
 SUN = ["--teff", "5777", "--logg", "4.44"]
@@ -279,21 +280,12 @@ def test_an_interruption_while_writing_leaves_no_half_of_a_file(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 def test_an_interrupted_catalogue_goes_on(tmp_path: Path) -> None:
-    stars(tmp_path / "stars.fits", 100_000)
+    stars(tmp_path / "stars.fits", 10_000)
     arguments = ["predict", "stars.fits", "--out", "a.h5"]
-
-    def heed_signals() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # which jobs in the background of a shell ignore
-
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], cwd=tmp_path, preexec_fn=heed_signals, stderr=subprocess.PIPE, text=True
-    )
-    while not (tmp_path / "a.h5.progress").exists() and process.poll() is None:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
-    assert process.returncode == 1
-    assert said.strip().endswith("Aborted!")
-    assert "Traceback" not in said
+    command = [*command_that_stops("catalogue", signal.SIGINT), *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("Aborted!")
+    assert "Traceback" not in done.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.h5.part", "a.h5.progress", "stars.fits"]
     assert json.loads(run(*arguments, "--json", folder=tmp_path).stdout)["resumed"] > 0

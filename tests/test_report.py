@@ -96,7 +96,7 @@ def test_the_page_in_a_browser(folder: Path, width: int) -> None:
     (folder / "index.html").write_text(page({"model": "m"}, [section], folder))
     command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
                f"--window-size={width},900", "--screenshot=shot.png", (folder / "index.html").as_uri()]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
     image = imread(folder / "shot.png")[..., :3]
     red = (image[..., 0] > 0.9) & (image[..., 1:].max(axis=-1) < 0.1)
     across = red.any(axis=0).sum()

@@ -7,7 +7,6 @@ import hashlib
 import http.server
 import json
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +33,7 @@ class _Home(http.server.BaseHTTPRequestHandler):
     """What a path is called says how it is served."""
 
     log: ClassVar[list[tuple[str, str | None]]] = []
+    ended: ClassVar[threading.Event] = threading.Event()
 
     def do_GET(self) -> None:
         asked = self.headers.get("Range")
@@ -59,8 +59,8 @@ class _Home(http.server.BaseHTTPRequestHandler):
             body = body[: start + len(body) // 3]
         elif kind == "always-breaks":
             body = body[: start + 100_000]
-        elif kind == "silent":
-            time.sleep(1.0)
+        elif kind == "silent":  # until the test has ended
+            self.ended.wait(60)
         self.wfile.write(body[start:])
 
     def log_message(self, *_: Any) -> None:
@@ -69,10 +69,11 @@ class _Home(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def home() -> Iterator[str]:
-    _Home.log = []
+    _Home.log, _Home.ended = [], threading.Event()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Home)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
+    _Home.ended.set()
     server.shutdown()
     server.server_close()
 
@@ -138,7 +139,7 @@ def test_a_changed_file_is_refused_and_not_kept(home: str, cache: Path, kind: st
 def test_the_next_address_is_tried_and_silence_has_an_end(
     home: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bringing, "TIMEOUT", 0.2)
+    monkeypatch.setattr(bringing, "TIMEOUT", 1.0)
     monkeypatch.setattr(bringing, "TRIES", 1)
     bring(_one(f"{home}/missing", f"{home}/silent", f"{home}/whole"), progress=False)
     assert [path for path, _ in _Home.log] == ["/missing", "/silent", "/whole"]

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from sme_pinn_atmo import Emulator
 from sme_pinn_atmo.grids import write_npz
 from sme_pinn_atmo.runtime import FIELDS
 
-from .conftest import made_up_structures
+from .conftest import command_that_stops, made_up_structures
 
 torch = pytest.importorskip("torch", reason="training needs torch (the extra `train`)")
 
@@ -136,19 +135,18 @@ def test_a_model_from_a_grid_of_pysme(folder: Path) -> None:
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(folder: Path) -> None:
-    command = [sys.executable, "-m", "sme_pinn_atmo", "train", "small.toml", "--threads", "1"]
+    (folder / "small.toml").write_text(CONFIG.replace("steps = 1500", "steps = 150"))
+    arguments = ["train", "small.toml", "--threads", "1", "--out"]
+    command = [sys.executable, "-m", "sme_pinn_atmo", *arguments]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run = subprocess.Popen([*command, "--out", "killed.safetensors"], env=env, stderr=subprocess.DEVNULL)
     checkpoint = folder / "killed.checkpoint"
-    while not checkpoint.exists() and run.poll() is None:
-        time.sleep(0.02)
-    run.send_signal(signal.SIGKILL)
-    run.wait()
+    killed = [*command_that_stops("training.loop", signal.SIGKILL), *arguments, "killed.safetensors"]
+    assert subprocess.run(killed, env=env, capture_output=True).returncode == -signal.SIGKILL
     assert not (folder / "killed.safetensors").exists()
     step = torch.load(checkpoint, weights_only=True)["step"]
-    assert 0 < step < 1500
-    subprocess.run([*command, "--out", "killed.safetensors"], env=env, check=True, capture_output=True)
-    subprocess.run([*command, "--out", "whole.safetensors"], env=env, check=True, capture_output=True)
+    assert 0 < step < 150
+    subprocess.run([*command, "killed.safetensors"], env=env, check=True, capture_output=True)
+    subprocess.run([*command, "whole.safetensors"], env=env, check=True, capture_output=True)
     assert (folder / "killed.safetensors").read_bytes() == (folder / "whole.safetensors").read_bytes()
 
 
@@ -212,16 +210,16 @@ def test_neighbours_differ_in_one_label_only() -> None:
 def test_slopes_count_only_differences_of_errors() -> None:
     from sme_pinn_atmo.training.loop import slope_loss
 
-    y = torch.randn(4, 6, 5, dtype=torch.float64)
-    mask = torch.ones(4, 5, dtype=torch.bool)
-    predicted = torch.zeros(4, 7, 5, dtype=torch.float64)
+    y = torch.randn(4, len(data.COLUMNS), 5, dtype=torch.float64)
+    mask = torch.ones(y.shape, dtype=torch.bool)
+    predicted = torch.zeros(4, len(FIELDS), 5, dtype=torch.float64)
     order = [FIELDS.index(c) for c in data.COLUMNS]
     predicted[:, order] = y + 0.01
     assert slope_loss(predicted, y, mask) < 1e-12  # the same error everywhere: slopes are right
     predicted[:2, order] += 0.01
     assert slope_loss(predicted, y, mask) > 1
     mask[:2] = False
-    mask[0, 0] = True
+    mask[0, :, 0] = True
     assert torch.isfinite(slope_loss(predicted, y, mask))
 
 
@@ -243,8 +241,11 @@ def test_models_that_contradict_themselves_are_dropped() -> None:
     x = np.stack(list(s.labels.values()), 1)
     y[3, 4] += 0.2
     y[5, 0, 7] = np.nan
-    ok = data.consistent(y, x, list(s.labels), np.log(10) * s.log_tau_ross[0], 0.05)
+    arguments, plane = (y, x, list(s.labels), np.log(10) * s.log_tau_ross[0], 0.05), np.zeros((10, y.shape[-1]))
+    ok = data.consistent(*arguments, plane)
     assert np.flatnonzero(~ok).tolist() == [3, 5]
+    # A plane's pressure is not that of a sphere a tenth of whose radius is atmosphere.
+    assert not data.consistent(*arguments, plane + 0.1).any()
 
 
 @pytest.mark.parametrize(
@@ -284,4 +285,6 @@ def test_models_on_other_depths_are_told_by_their_own_opacity() -> None:
     np.testing.assert_allclose(found.log_tau_ross, s.log_tau_ross, atol=1e-12)
     _, mask, layer = data.on_grid(found, s.log_tau_ross[0] + 0.5 * step)
     np.testing.assert_allclose(layer[:, :-1], np.tile(np.arange(39) + 0.5, (20, 1)), atol=1e-6)
-    assert mask[:, :-1].all()
+    density = data.COLUMNS.index("density")
+    assert np.delete(mask, density, axis=1)[..., :-1].all()
+    assert not mask[:, density].any()
