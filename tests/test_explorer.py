@@ -454,4 +454,4 @@ def test_the_command_serves_the_page(tmp_path: Path) -> None:
         with urllib.request.urlopen(found[1] + "app.js") as answer:
             assert answer.headers["Content-Type"] == "text/javascript"
         server.send_signal(signal.SIGINT)
-        assert server.wait(10) == 0
+        assert server.wait(120) == 0
