@@ -24,7 +24,8 @@ from ..composition import ALPHA_ELEMENTS
 from ..quiet import quiet_pysme
 
 __all__ = [
-    "SHIFTS", "Intensities", "LineChange", "Selection", "Synthesis", "atmosphere_source", "pool", "star_structure",
+    "SHIFTS", "Intensities", "LineChange", "Selection", "Synthesis", "atmosphere_source", "lines_near", "pool",
+    "star_structure",
 ]  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -183,13 +184,10 @@ class Synthesis:
         with quiet_pysme():
             self.source = atmosphere_source(model, geometry, mass)
         centre = np.asarray(lines["wlcent"], dtype=float)
-        near = np.zeros(len(centre), dtype=bool)
         for low, high in self.windows:
             if not ((centre > low) & (centre < high)).any():
                 raise ValueError(f"the line list has no line between {low:g} and {high:g} A")
-            reach = np.where(_far_wings(lines), 10 * _MARGIN, _MARGIN)
-            near |= (centre > low * (1 - _BEYOND / _C) - reach) & (centre < high * (1 + _BEYOND / _C) + reach)
-        self.lines = lines[near]
+        self.lines = lines[lines_near(lines, self.windows)]
         self.waves = tuple(_velocity_grid(low, high, self.step) for low, high in self.windows)
         self.selection: Selection | None = None
         self.chosen = self.lines
@@ -428,6 +426,16 @@ def _fraction(dll: Any, species: str) -> Array | None:
     except Exception:  # a species that PySME's equation of state does not know: its lines do nothing
         return np.zeros(1)
     return found if np.isfinite(found).all() else None
+
+
+def lines_near(lines: Any, windows: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
+    """(n_line,) which lines of a list matter in the windows (low, high) [A]."""
+    centre = np.asarray(lines["wlcent"], dtype=float)
+    reach = np.where(_far_wings(lines), 10 * _MARGIN, _MARGIN)
+    near = np.zeros(len(centre), dtype=bool)
+    for low, high in windows:
+        near |= (centre > low * (1 - _BEYOND / _C) - reach) & (centre < high * (1 + _BEYOND / _C) + reach)
+    return near
 
 
 def _far_wings(lines: Any) -> NDArray[np.bool_]:
