@@ -21,7 +21,6 @@ from ..stars.model import Match, ObservedWindow, cut, first_velocity, match
 from ..stars.parameters import Parameters
 from ..stars.spectrum import ObservedSpectrum
 from ..stars.synthesis import Selection, lines_near
-from ..stars.windows import Windows
 from .equations import Solution, WindowEquations, equations, solve
 from .shared import LineOptions, Shared, changed_lines, shared_parameters
 from .stars import CalibrationStar
@@ -43,7 +42,7 @@ _CONVERGED = {"gflog": 0.01, "gamvw": 0.02, "wlcent": 0.5}
 _LABELS_FIRST = 3
 
 #: A star constrains a line whose error it alone would bring below this fraction of the prior.
-_CONSTRAINS = 0.7
+_CONSTRAINS = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +99,8 @@ class Calibration:
         deviation [dex or mA]; alone : (n,) standard deviation if all others were known
     constrained : (n,) those that stars say something about; the others keep their values
     information : by star, (n,) inverse variance that it adds, continuum, velocity and its labels not known
-    equations : of the last iteration, by star and window, about `at`: other sets of stars can be solved from them
+    equations : of the last iteration, by star and window, about `at`: other sets of stars can be solved from them, with
+        `label_priors` as of `equations.solve`
     """
 
     shared: Shared
@@ -116,7 +116,8 @@ class Calibration:
     converged: bool
     syntheses: int
     seconds: float
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    label_priors: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    options: LineOptions = field(default_factory=LineOptions)
 
 
 class _Star:
@@ -128,8 +129,7 @@ class _Star:
             raise ValueError(f"{star.name}: velocity = {s.options.velocity!r}; a calibration has none, window")
         self.name, self.settings, self.prior = star.name, s, dict(s.priors)
         self.spectrum = spectrum.with_floor(s.options.floor)
-        table = Windows.over(spectrum.wave) if s.windows is None else Windows.read(s.windows)
-        self.table = replace(table, masks=table.masks + s.mask)
+        self.table = star.windows(spectrum)
         #: Without free labels `Parameters` has nothing to do: all is in the start.
         self.parameters = Parameters(s.start, s.free, s.priors, s.ties) if s.free else None
         self.values = {} if self.parameters is None else self.parameters.initial()
@@ -456,7 +456,7 @@ def _calibrate(run: _Run, begin: float) -> Calibration:
     calibrated = tuple(_star(run, s, spectra, first, before[s.name], found, scale[s.name]) for s in run.stars)
     return Calibration(
         shared, at, found.shared_error, found.alone, free, _information(parts, scale, len(shared)), calibrated,
-        tuple(parts), at, iteration, converged, run.syntheses, time.perf_counter() - begin,
+        tuple(parts), at, iteration, converged, run.syntheses, time.perf_counter() - begin, run.label_priors(), options,
     )  # fmt: skip
 
 
@@ -472,13 +472,24 @@ def _move(run: _Run, found: Solution, by: float) -> bool:
 
 
 def _scales(run: _Run, spectra: Mapping[tuple[str, Window], Spectrum]) -> dict[str, float]:
-    """By star, what the variance of its points is multiplied by: reduced chi2, and correlation of neighbours."""
-    found = {}
+    """By star, what the variance of its points is multiplied by so that errors are those of the residuals that are left.
+
+    With influences psi = weight times residual the variance of a fit by weights is sum psi^2 / (sum psi')^2 (Huber
+    1981, ch. 7) in place of 1 / sum of weights; times what the correlation of neighbours makes of it. At least 1.
+    """
+    found, nu = {}, run.options.student
     for s in run.stars:
-        residuals = [m.residual[o.good] for w, parts in s.observed.items() for i, o in enumerate(parts)
-                     for m in [run.matched(s, w, i, spectra[s.name, w])[1]]]  # fmt: skip
-        chi2 = sum(float(r @ r) for r in residuals) / max(sum(len(r) for r in residuals), 1)
-        found[s.name] = max(chi2, 1.0) * correlation_factor(residuals)
+        influence, slope, weights = [], [], []
+        for w, parts in s.observed.items():
+            for i, o in enumerate(parts):
+                _, m, weight = run.matched(s, w, i, spectra[s.name, w])
+                off = (m.residual / np.sqrt(weight))[o.good]
+                influence.append(weight[o.good] * off)
+                slope.append((nu + 1) * (nu - off**2) / (nu + off**2) ** 2 if nu else np.ones(len(off)))
+                weights.append(weight[o.good])
+        psi, by, mean = (np.concatenate(v) for v in (influence, slope, weights))
+        ratio = float((psi**2).mean() * mean.mean() / max(float(by.mean()), 0.1) ** 2)
+        found[s.name] = max(ratio * correlation_factor(influence), 1.0)
     return found
 
 
@@ -515,11 +526,12 @@ def _star(
 
 
 def constraining(calibration: Calibration) -> list[list[str]]:
-    """Names of the stars that constrain each shared parameter, the one that says most first."""
+    """Names of the stars that constrain each shared parameter, the one that says most first; none where it is held."""
     prior = calibration.shared.prior
     found = []
     for j in range(len(prior)):
         told = {name: info[j] for name, info in calibration.information.items()}
-        enough = [n for n, i in told.items() if (i + prior[j] ** -2) ** -0.5 < _CONSTRAINS * prior[j]]
-        found.append(sorted(enough, key=lambda n: -told[n]))
+        most = sorted(told, key=lambda n: -told[n])
+        enough = [n for n in most if (told[n] + prior[j] ** -2) ** -0.5 < _CONSTRAINS * prior[j]]
+        found.append((enough or most[:1]) if calibration.constrained[j] else [])
     return found

@@ -112,7 +112,7 @@ class Shared:
 def prior_errors(lines: Any, options: LineOptions) -> Array:
     """(n_line,) standard deviations of log gf [dex] before any star is seen.
 
-    A line's own error, where the list has any (VALD's long format: relative, PySME reads 0.5 where there is none),
+    A line's own error, where the list has any (VALD's long format: relative; PySME gives 0.5 or 1 where there is none),
     comes before `options.priors`, which are searched for in its reference and species; then comes `options.prior`.
     """
     species, reference = (np.asarray(lines[c], dtype=str) for c in ("species", "reference"))
@@ -121,7 +121,7 @@ def prior_errors(lines: Any, options: LineOptions) -> Array:
         found[(species == name) | (np.char.find(reference, name) >= 0)] = sigma
     if "error" in lines.columns:
         relative = np.asarray(lines["error"], dtype=float)
-        known = np.isfinite(relative) & (relative > 0) & (np.abs(relative - 0.5) > 1e-9)
+        known = np.isfinite(relative) & (relative > 0) & (relative < 1) & (relative != 0.5)
         found[known] = np.clip(np.log10(1 + relative[known]), 0.01, None)
     return found
 

@@ -40,12 +40,19 @@ class CalibrationStar:
 
     name : of it
     settings : as of a fit: where its spectrum is, windows, labels that are fixed (`start`), free, with priors
-    observed : the spectrum itself, in place of a file's
+    observed, table : the spectrum and the windows themselves, in place of files
     """
 
     name: str
     settings: Settings
     observed: ObservedSpectrum | None = None
+    table: Windows | None = None
+
+    def windows(self, spectrum: ObservedSpectrum) -> Windows:
+        """Windows and masks; the whole spectrum where none are named."""
+        s = self.settings
+        table = self.table or (Windows.over(spectrum.wave) if s.windows is None else Windows.read(s.windows))
+        return replace(table, masks=table.masks + s.mask)
 
     def spectrum(self) -> ObservedSpectrum:
         """The observed spectrum."""

@@ -27,7 +27,10 @@ from ..stars.parameters import BROADENING
 from ..stars.synthesis import Intensities, LineChange, Selection, Synthesis, atmosphere_source
 from .shared import STEPS, Shared, colours, moved
 
-__all__ = ["LabelJob", "LineJob", "SelectJob", "Spectrum", "StarModel", "changes_by_colour", "runner"]
+__all__ = [
+    "LabelJob", "LineJob", "SelectJob", "Spectrum", "StarModel", "changes_by_colour", "runner", "seen_change",
+    "shared_job",
+]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -161,7 +164,7 @@ class LineJob:
         rows, columns, values = [], [], []
         for (_, parts), variant in zip(jobs, made, strict=True):
             for j in parts:
-                first, change = self._change(base, variant, j)
+                first, change = seen_change(self.star, base, variant, self.start[j], self.stop[j])
                 rows.append(first + np.arange(len(change)))
                 columns.append(np.full(len(change), self.numbers[j]))
                 values.append(change / STEPS[str(self.kind[j])])
@@ -171,20 +174,6 @@ class LineJob:
             places = (np.concatenate(rows), np.concatenate(columns))
             found = sparse.csc_matrix((np.concatenate(values), places), shape=shape)
         return Spectrum(base.wave, self.star.flux(base), found)
-
-    def _change(self, base: Intensities, variant: Intensities, j: int) -> tuple[int, Array]:
-        """What one line's change does to the flux: the first point that it moves, and the change from there on."""
-        p, n = self.star.parameters, len(base.wave)
-        first, last = np.searchsorted(base.wave, (self.start[j], self.stop[j]))
-        sigma = 127_313.0 / p["resolution"] if p.get("resolution", 0.0) else 0.0  # km/s
-        pad = int((_SIGMAS * sigma + _TURBULENT * p.get("vmac", 0.0) + p.get("vsini", 0.0)) / base.step) + 4
-        low, high = max(first - pad, 0), min(last + pad, n)
-        change = np.zeros((len(base.mu), high - low))
-        inner = slice(first - low, last - low)
-        change[:, inner] = (variant.line - base.line)[:, first:last] * base.veil[first:last]
-        seen = disk_flux(base.mu, change, base.step, vmac=p.get("vmac", 0.0), vsini=p.get("vsini", 0.0))
-        level = disk_flux(base.mu, base.continuum[:, low:high], base.step)
-        return low, self.star.spread.apply(base.wave[low:high], seen / level, base.step)
 
     @staticmethod
     def pack(found: Spectrum) -> dict[str, Any]:
@@ -200,9 +189,29 @@ class LineJob:
         return Spectrum(data["wave"], data["flux"], columns)
 
 
+def seen_change(
+    star: StarModel, base: Intensities, variant: Intensities, start: float, stop: float
+) -> tuple[int, Array]:
+    """What a change of lines between two wavelengths [A] does to the flux as the instrument shows it.
+
+    Returns the number of the first point that it moves, and the change from there on.
+    """
+    p, n = star.parameters, len(base.wave)
+    first, last = np.searchsorted(base.wave, (start, stop))
+    sigma = 127_313.0 / p["resolution"] if p.get("resolution", 0.0) else 0.0  # km/s
+    pad = int((_SIGMAS * sigma + _TURBULENT * p.get("vmac", 0.0) + p.get("vsini", 0.0)) / base.step) + 4
+    low, high = max(int(first) - pad, 0), min(int(last) + pad, n)
+    change = np.zeros((len(base.mu), high - low))
+    change[:, first - low : last - low] = (variant.line - base.line)[:, first:last] * base.veil[first:last]
+    seen = disk_flux(base.mu, change, base.step, vmac=p.get("vmac", 0.0), vsini=p.get("vsini", 0.0))
+    level = disk_flux(base.mu, base.continuum[:, low:high], base.step)
+    return low, star.spread.apply(base.wave[low:high], seen / level, base.step)
+
+
 def changes_by_colour(
-    lines: Any, members: Sequence[NDArray[np.int64]], kind: NDArray[np.str_], start: Array, stop: Array
-) -> Iterator[tuple[LineChange, list[int]]]:
+    lines: Any, members: Sequence[NDArray[np.int64]], kind: NDArray[np.str_], start: Array, stop: Array,
+    by: Mapping[str, float] = STEPS,
+) -> Iterator[tuple[LineChange, list[int]]]:  # fmt: skip
     """The changes of line data, all parameters of a colour at once, and which parameters these are.
 
     Parameters none of whose `members` is among the lines change nothing and are left out.
@@ -214,7 +223,7 @@ def changes_by_colour(
         for c in range(colour.max(initial=-1) + 1):
             parts = mine[colour == c]
             index = np.concatenate([members[j] for j in parts.tolist()])
-            yield LineChange(index, column, moved(column, values[index], STEPS[column])), parts.tolist()
+            yield LineChange(index, column, moved(column, values[index], by[column])), parts.tolist()
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from .. import __version__
-from . import atmospheres, installation, stars, survey, training
+from . import atmospheres, installation, lines, stars, survey, training
 from .base import Commands
 from .data import data
 from .validate import validate
@@ -27,6 +27,7 @@ def main(traceback: bool) -> None:
 for command in (
     atmospheres.predict, atmospheres.explore, atmospheres.export_grid, atmospheres.models, atmospheres.export_julia,
     stars.demo, stars.synthesize, stars.fit, stars.fit_many,
+    lines.calibrate, lines.write_lines,
     survey.survey,
     training.train, training.evaluate,
     validate, data,

@@ -91,6 +91,7 @@ def _fit_options(command: Any) -> Any:
         click.option("--model", help="Model of the atmosphere: a name, or a grid file of PySME's.  [default: atlas12]"),
         click.option("--lines", help="Line list: VALD's formats, Korg's .h5, or galah-lines; the packaged one "
                      "(6130-6181 A) if left out."),
+        click.option("--corrections", help="Corrections of the list: a packaged set, or what `calibrate` wrote."),
         click.option("--windows", help="Table of windows and masks: galah, gaia-rvs, apogee, solar-type, or a file; "
                      "the whole spectrum if left out."),
         *(click.option(f"--{name}", type=float, help=f"{what}, where the fit starts or what it keeps.")
@@ -143,7 +144,8 @@ def _with_options(settings: Any, given: dict[str, Any]) -> Any:
             raise click.BadParameter(f"{text!r} is not ELEMENT=VALUE", param_hint="--abundance") from None
     kept = {n: p for n, p in settings.priors.items() if not given["free"] or n in given["free"]}
     priors = {**kept, **{n: (m, s) for n, m, s in given["priors"]}}
-    names = ("model", "lines", "windows", "velocity", "degree", "normalise", "floor", "clip", "error", "medium")
+    names = ("model", "lines", "corrections", "windows", "velocity", "degree", "normalise", "floor", "clip", "error",
+             "medium")  # fmt: skip
     return settings.with_(
         start=start, free=tuple(given["free"]) or None, priors=priors,
         ties={**settings.ties, **dict(parse_tie(t) for t in given["ties"])}, **{n: given[n] for n in names},

@@ -20,7 +20,7 @@ _FOLDER = Path(__file__).parent.parent / "data" / "stars"
 
 #: Tables of star.toml and the names that each may have.
 _KNOWN = {
-    "star": ("name", "spectrum", "medium", "error", "lines", "windows", "mask"),
+    "star": ("name", "spectrum", "medium", "error", "lines", "corrections", "windows", "mask"),
     "model": ("name", "pattern", "geometry", "mass"),
     "start": None,
     "fit": ("free", "velocity", "degree", "floor", "clip", "points", "normalise", "iterations", "step",
@@ -40,7 +40,8 @@ class Settings:
     """What `sme-pinn-atmo fit` does with a star.
 
     spectrum : file, or "benchmarks:NAME" for a spectrum of the benchmark stars' data
-    lines : see `lines.read_lines`; windows : see `Windows.read`, None for the whole spectrum
+    lines : see `lines.read_lines`; corrections : of them, a packaged set or a file, see `calibration.Corrections`
+    windows : see `Windows.read`, None for the whole spectrum
     mask : ranges [A] left out as well
     start, free, priors, ties : see `Parameters`; options : see `Options`
     """
@@ -52,6 +53,7 @@ class Settings:
     medium: str | None = None
     error: float | None = None
     lines: str | None = None
+    corrections: str | None = None
     windows: str | None = None
     mask: tuple[tuple[float, float], ...] = ()
     model: str = "atlas12"
@@ -101,6 +103,7 @@ class Settings:
         return cls(
             _near(folder, star["spectrum"]), start, free, star.get("name"), star.get("medium"), star.get("error"),
             None if "lines" not in star else _near(folder, star["lines"]),
+            None if "corrections" not in star else _near(folder, star["corrections"]),
             None if "windows" not in star else _near(folder, star["windows"]),
             tuple((float(a), float(b)) for a, b in star.get("mask", ())), model.get("name", "atlas12"), priors,
             dict(data.get("ties", {})), options,
@@ -124,7 +127,7 @@ class Settings:
         return benchmark_file(f"spectra/{name}") if scheme == "benchmarks" else Path(self.spectrum)
 
     def run(self, progress: Any = lambda text: None, lines: Any = None) -> StarFit:
-        """Read what is needed and fit; `lines` takes the place of reading them."""
+        """Read what is needed and fit; `lines` takes the place of reading them, and is corrected like them."""
         spectrum = read_spectrum(self.spectrum_file(), error=self.error, medium=self.medium, name=self.name)
         windows = Windows.over(spectrum.wave) if self.windows is None else Windows.read(self.windows)
         windows = replace(windows, masks=windows.masks + self.mask)
@@ -132,6 +135,11 @@ class Settings:
             progress(spectrum.cleaned)
         if lines is None:
             lines = read_lines(self.lines, windows.windows)
+        if self.corrections is not None:
+            from ..calibration import Corrections
+
+            lines, doubts = Corrections.read(self.corrections).apply(lines)
+            spectrum = replace(spectrum, notes=spectrum.notes + tuple(doubts))
         parameters = Parameters(self.start, self.free, self.priors, self.ties)
         return fit_star(
             spectrum, windows, lines, parameters, model=self.model, options=self.options, progress=progress

@@ -1,0 +1,200 @@
+"""Corrections of a line list: a table that goes with a card, and that is applied to the list which a user has."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..emulator import write_atomically
+from .run import Calibration, constraining
+from .shared import KINDS, moved
+
+__all__ = ["Corrections", "packaged_corrections"]
+
+Array = NDArray[np.float64]
+
+_FOLDER = Path(__file__).parent / "data"
+
+#: A line is that of a correction within so much in wavelength [A] and excitation [eV].
+_NEAR, _LEVEL = 0.01, 0.005
+
+#: A line is a blend where its error is so many times what it would be if all others were known.
+_BLEND = 2.0
+
+#: A change so many standard deviations of the prior away from the list is marked.
+_FAR = 3.0
+
+_COLUMNS = ("species", "wavelength", "low", "high", "excitation", "parameter", "change", "error", "prior", "depth",
+            "stars", "flags")  # fmt: skip
+
+_ABOUT = {
+    "wavelength": "in air, of the strongest component", "low": "first and", "high": "last component of the transition",
+    "excitation": "of the lower level", "parameter": "what is changed: log gf [dex], van der Waals width [dex], "
+    "wavelength [mA]", "change": "to be added to the list's value", "error": "standard deviation",
+    "prior": "standard deviation before any star was seen", "depth": "in the limit of weakness, in the star that shows "
+    "the line best", "stars": "that constrain it, the one that says most first",
+    "flags": "unconstrained: no star says anything, change 0; blend: known together with neighbours rather than alone; "
+    "far: more than 3 standard deviations of the prior off",
+}  # fmt: skip
+
+
+def packaged_corrections() -> dict[str, Path]:
+    """Corrections that come with the package, by name."""
+    return {path.stem: path for path in sorted(_FOLDER.glob("*.ecsv"))}
+
+
+@dataclass(frozen=True, eq=False)
+class Corrections:
+    """Changes of line data.
+
+    table : astropy table of a row a parameter, see `docs/lines.md`
+    card : what they were made from: stars, model, list, versions
+    name : of the file, or "corrections"
+    """
+
+    table: Any
+    card: Mapping[str, Any] = field(default_factory=dict)
+    name: str = "corrections"
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @classmethod
+    def of(cls, calibration: Calibration, lines: Any, card: Mapping[str, Any] | None = None) -> Corrections:
+        """Of a calibration and the list that it is of."""
+        from astropy.table import Table
+
+        shared = calibration.shared
+        centre = np.asarray(lines["wlcent"], dtype=float)
+        rows = []
+        for j, stars in enumerate(constraining(calibration)):
+            flags = []
+            if not calibration.constrained[j]:
+                flags.append("unconstrained")
+            elif calibration.error[j] > _BLEND * calibration.alone[j]:
+                flags.append("blend")
+            if abs(calibration.change[j]) > _FAR * shared.prior[j]:
+                flags.append("far")
+            of = centre[shared.members[j]]
+            rows.append((
+                shared.species[j], round(float(shared.wavelength[j]), 4), round(float(of.min()), 4),
+                round(float(of.max()), 4), round(float(shared.excitation[j]), 4), KINDS[str(shared.kind[j])],
+                round(float(calibration.change[j]), 4), round(float(calibration.error[j]), 4),
+                round(float(shared.prior[j]), 4), float(f"{shared.depth[j]:.3g}"), ", ".join(stars), " ".join(flags),
+            ))  # fmt: skip
+        table = Table(rows=rows, names=_COLUMNS)
+        for name, text in _ABOUT.items():
+            table[name].info.description = text
+        for name, unit in (("wavelength", "Angstrom"), ("low", "Angstrom"), ("high", "Angstrom"), ("excitation", "eV")):
+            table[name].unit = unit
+        found = cls(table, card or {})
+        return cls(table, {**found.card, "list": {**found.card.get("list", {}), **found._print(lines)}})
+
+    @classmethod
+    def read(cls, source: str | Path) -> Corrections:
+        """A packaged set by its name (`packaged_corrections`), or a file that `write` made.
+
+        Raises FileNotFoundError for neither, ValueError for a table that is none.
+        """
+        from astropy.table import Table
+
+        path = packaged_corrections().get(str(source), Path(source))
+        if not path.is_file():
+            there = ", ".join(packaged_corrections()) or "none is packaged"
+            raise FileNotFoundError(f"{source} is neither a set of corrections ({there}) nor a file")
+        try:
+            table = Table.read(path, format="ascii.ecsv")
+            card = json.loads(table.meta.get("card", "{}"))
+        except Exception as problem:  # astropy's readers raise many kinds
+            raise ValueError(f"{path} is not a table of corrections: {problem}") from None
+        if missing := [c for c in _COLUMNS if c not in table.colnames]:
+            raise ValueError(f"{path} is not a table of corrections: it has no column {missing[0]}")
+        if unknown := sorted(set(map(str, table["parameter"])) - set(KINDS.values())):
+            raise ValueError(f"{path}: parameter {unknown[0]!r}; allowed: {', '.join(KINDS.values())}")
+        return cls(table, card, path.stem)
+
+    def write(self, path: Path) -> None:
+        """As ECSV, the card in its head, and the card alone as JSON beside it."""
+        table = self.table.copy()
+        table.meta = {"card": json.dumps(dict(self.card))}
+        text = io.StringIO()
+        table.write(text, format="ascii.ecsv")
+        write_atomically(path, text.getvalue().encode())
+        write_atomically(path.with_suffix(".json"), (json.dumps(dict(self.card), indent=1) + "\n").encode())
+
+    # ------------------------------------------------------------------ matching
+
+    def match(self, lines: Any) -> list[NDArray[np.int64]]:
+        """By row, numbers of the lines of a list that it is of; empty where the list has none."""
+        centre, excitation = (np.asarray(lines[c], dtype=float) for c in ("wlcent", "excit"))
+        species = np.asarray(lines["species"], dtype=str)
+        order = np.argsort(centre, kind="stable")
+        sorted_ = centre[order]
+        found = []
+        for row in self.table:
+            first, last = np.searchsorted(sorted_, (row["low"] - _NEAR, row["high"] + _NEAR))
+            near = order[first:last]
+            same = (species[near] == row["species"]) & (np.abs(excitation[near] - row["excitation"]) < _LEVEL)
+            found.append(np.sort(near[same]))
+        return found
+
+    def _print(self, lines: Any) -> dict[str, Any]:
+        """How many lines of a list the corrections are of, and a checksum of the log gf that they start from."""
+        members = self.match(lines)
+        gf = np.asarray(lines["gflog"], dtype=float)
+        text = " ".join(f"{gf[i]:.3f}" for of in members for i in of)
+        return {"lines": int(sum(len(of) for of in members)),
+                "log_gf_sha256": hashlib.sha256(text.encode()).hexdigest()}  # fmt: skip
+
+    def apply(self, lines: Any) -> tuple[Any, list[str]]:
+        """A corrected copy of a list, and warnings in sentences.
+
+        A change is of the log gf that the list had which was calibrated. A list with other values of these lines gets
+        the changes too, and a warning. Corrections for parts of the spectrum that the list does not have do nothing.
+
+        Raises ValueError where no line of the list is any of the corrections'.
+        """
+        from copy import copy
+
+        members = self.match(lines)
+        hit = sum(bool(len(of)) for of in members)
+        if not hit:
+            raise ValueError(f"no line of the list is one of the {len(self)} that {self.name} corrects")
+        table = lines._lines.copy()
+        kinds = {text: column for column, text in KINDS.items()}
+        changed = {column: table[column].to_numpy(dtype=float).copy() for column in KINDS}
+        for row, of in zip(self.table, members, strict=True):
+            column = kinds[str(row["parameter"])]
+            changed[column][of] = moved(column, changed[column][of], float(row["change"]))
+        for column, values in changed.items():
+            table[column] = np.maximum.accumulate(values) if column == "wlcent" else values
+        corrected = copy(lines)
+        corrected._lines = table
+        return corrected, self._doubts(lines, members, hit)
+
+    def _doubts(self, lines: Any, members: list[NDArray[np.int64]], hit: int) -> list[str]:
+        made = self.card.get("list", {})
+        if hit == len(self):
+            if made.get("log_gf_sha256") in (None, self._print(lines)["log_gf_sha256"]):
+                return []
+            return [
+                f"{self.name} was made for the log gf of {made.get('name', 'another list')}, and this list has others; "
+                "its changes are added all the same"
+            ]
+        low, high = (float(f(np.asarray(lines["wlcent"], dtype=float))) for f in (np.min, np.max))
+        inside = np.array([low <= r["wavelength"] <= high for r in self.table])
+        lost = sum(not len(of) for of, i in zip(members, inside, strict=True) if i)
+        if lost > 0.02 * inside.sum():
+            return [
+                f"{lost} of the {int(inside.sum())} lines of {self.name} between {low:.0f} and {high:.0f} A are not in "
+                "the list: it may be another one than was calibrated"
+            ]
+        return []
