@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from scipy import sparse
 
 pytest.importorskip("pysme", reason="PySME is not installed")
 
 from sme_pinn_atmo import spectra
+from sme_pinn_atmo.calibration import Corrections, LineOptions, calibrate, read_stars, write_lines
+from sme_pinn_atmo.calibration import syntheses as jobs
+from sme_pinn_atmo.calibration.equations import equations, solve
+from sme_pinn_atmo.calibration.shared import changed_lines, colours, moved, prior_errors, shared_parameters
+from sme_pinn_atmo.calibration.writers import abo_width, read_moog_lines
+from sme_pinn_atmo.cli import main
 from sme_pinn_atmo.stars.synthesis import LineChange, Synthesis
+from sme_pinn_atmo.stars.windows import Windows
+from sme_pinn_atmo.validation.calibration import format_recovery, laboratory, recovery, without
 
 SUN = {"teff": 5777.0, "logg": 4.44, "monh": 0.0, "vmic": 1.0}
+WINDOW = (6160.0, 6171.0)
 
 
 def test_changed_lines_cost_no_equation_of_state_and_are_exact() -> None:
@@ -36,3 +53,317 @@ def test_changed_lines_cost_no_equation_of_state_and_are_exact() -> None:
         full = other.intensities(SUN)[0].line
         assert np.abs(full - variant.line).max() < 1e-6 * full.max()
         assert np.abs(variant.line - base.line).max() > 1e-4 * full.max()
+
+
+# ---------------------------------------------------------------------- parts
+
+
+def test_intervals_of_one_colour_do_not_overlap_and_colours_are_few() -> None:
+    random = np.random.default_rng(2)
+    start = random.uniform(0, 40, 500)
+    stop = start + random.uniform(0.2, 1.5, 500)
+    colour = colours(start, stop)
+    for c in range(colour.max() + 1):
+        of = np.flatnonzero(colour == c)
+        order = of[np.argsort(start[of])]
+        assert (start[order[1:]] >= stop[order[:-1]]).all()
+    crowded = max(int(((start <= x) & (stop > x)).sum()) for x in start)
+    assert colour.max() + 1 == crowded
+
+
+def _system(seed: int = 0) -> tuple[list[Any], np.ndarray, np.ndarray]:
+    """Two stars, two windows each, lines that belong to one window, and one dense matrix of it all."""
+    random = np.random.default_rng(seed)
+    parts, dense, right = [], [], []
+    n_x, column = 12, {"A": 0, "B": 2}
+    for star, labels in (("A", ("teff", "monh")), ("B", ("vmic",))):
+        for k, window in enumerate(((1.0, 2.0), (3.0, 4.0))):
+            by_label, nuisance = random.normal(size=(40, len(labels))), random.normal(size=(40, 2))
+            by_shared = np.zeros((40, n_x))
+            by_shared[:, 6 * k : 6 * k + 6] = random.normal(size=(40, 6))
+            residual = random.normal(size=40)
+            parts.append(equations(star, window, labels, by_label, nuisance, sparse.csc_matrix(by_shared), residual, 0))
+            row = np.zeros((40, 3 + 8 + n_x))
+            row[:, column[star] : column[star] + len(labels)] = by_label
+            at = 3 + 2 * len(dense)
+            row[:, at : at + 2] = nuisance
+            row[:, 11:] = by_shared
+            dense.append(row)
+            right.append(residual)
+    return parts, np.concatenate(dense), np.concatenate(right)
+
+
+def test_the_arrowhead_is_the_full_problem() -> None:
+    parts, matrix, residual = _system()
+    prior, at = np.full(12, 0.3), np.linspace(-0.2, 0.2, 12)
+    normal, right = matrix.T @ matrix, matrix.T @ residual
+    normal[11:, 11:] += np.diag(prior**-2)
+    right[11:] -= at / prior**2
+    normal[0, 0] += 0.5**-2
+    right[0] += 0.1 / 0.5**2
+    full, covariance = np.linalg.solve(normal, right), np.linalg.inv(normal)
+    found = solve(parts, prior, at, label_priors={"A": {"teff": (0.1, 0.5)}})
+    assert np.allclose(found.shared, full[11:], atol=1e-8)
+    assert np.allclose(found.shared_error, np.sqrt(np.diag(covariance))[11:], atol=1e-8)
+    assert np.allclose(list(found.labels["A"].values()), full[:2], atol=1e-8)
+    assert np.allclose(found.covariance["A"], covariance[:2, :2], atol=1e-8)
+    assert found.label_errors["B"]["vmic"] == pytest.approx(covariance[2, 2] ** 0.5)
+    held = solve(parts, prior, at, free=np.arange(12) < 3, scale={"A": 4.0})
+    assert (held.shared[3:] == 0).all()
+    assert np.array_equal(held.shared_error[3:], prior[3:])
+
+
+def test_a_label_without_data_is_named() -> None:
+    part = equations("A", (1.0, 2.0), ("teff",), np.zeros((5, 1)), np.ones((5, 1)), sparse.csc_matrix((5, 2)),
+                     np.ones(5), 0.0)  # fmt: skip
+    with pytest.raises(ValueError, match="teff of A is not determined"):
+        solve([part], np.ones(2), np.zeros(2))
+
+
+def test_widths_and_wavelengths_change_as_they_are_written() -> None:
+    values = np.array([-7.5, 281.253, 0.0])
+    assert np.allclose(moved("gamvw", values, 0.1), [-7.4, round(281 * 10**0.1) + 0.253, 0.0])
+    assert np.allclose(moved("wlcent", np.array([6150.0]), 3.0), 6150.003)
+    # Na I 5890: 407.237, and a width of -7.526 (Barklem, Piskunov & O'Mara 2000, A&AS 142, 467).
+    assert abo_width(np.array([407.237]), 22.99)[0] == pytest.approx(-7.526, abs=0.01)
+
+
+def test_priors_come_from_the_list_then_from_its_references() -> None:
+    lines = spectra.read_lines()[:5]
+    table = lines._lines.copy()
+    table["reference"] = ["gf:K14", "gf:BWL", "gf:K14", "", ""]
+    table["error"] = [0.5, 0.03, 0.25, 1.0, 0.5]
+    lines._lines = table
+    found = prior_errors(lines, LineOptions(prior=0.2, priors={"gf:K14": 0.4}))
+    assert np.allclose(found, [0.4, np.log10(1.03), np.log10(1.25), 0.2, 0.2])
+    assert np.allclose(prior_errors(lines, LineOptions(prior=0.2, priors={str(table["species"][3]): 0.1}))[3], 0.1)
+
+
+def test_components_of_a_transition_change_together() -> None:
+    lines = spectra.read_lines()[:6]
+    table = lines._lines.copy()
+    table["species"] = ["Mn 1", "Mn 1", "Mn 1", "Fe 1", "TiO 1", "H 1"]
+    table["wlcent"] = [6160.50, 6160.55, 6162.0, 6160.60, 6161.0, 6161.5]
+    table["excit"] = [3.0, 3.0, 3.0, 3.0, 3.0, 3.0]
+    lines._lines = table
+    shared = shared_parameters(lines, np.full(6, 0.1), [WINDOW], LineOptions())
+    assert [m.tolist() for m in shared.members] == [[0, 1], [3], [2]]
+    changed = changed_lines(lines, shared, np.array([0.3, 0.0, 0.0]))
+    assert np.allclose(np.asarray(changed["gflog"]) - np.asarray(lines["gflog"]), [0.3, 0.3, 0, 0, 0, 0])
+
+
+# ---------------------------------------------------------------------- mock stars
+
+
+@pytest.fixture(scope="module")
+def mock(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Any, np.ndarray, Path]:
+    work = tmp_path_factory.mktemp("work")
+    stars = {"Sun": {**SUN, "vmac": 3.0}, "K": {"teff": 5000.0, "logg": 4.5, "monh": -0.2, "vmic": 1.0, "vmac": 2.0}}
+    options = LineOptions(iterations=3, shallowest=0.02)
+    found = recovery(spectra.read_lines(), Windows((WINDOW,)), stars=stars, options=options, work=work)
+    return (*found, work)
+
+
+def test_what_was_put_in_comes_back(mock: Any) -> None:
+    figures, found, truth, _ = mock
+    deep = figures["known"]
+    assert deep["lines"] >= 3
+    assert deep["rms"] < 0.03 < 0.1 < deep["rms_before"]
+    pull = (found.change - truth) / found.error
+    assert (np.abs(pull[found.constrained]) < 4).all()
+    for labels in figures["labels"].values():
+        assert all(abs(v["off"]) < 4 * v["error"] for v in labels.values())
+    assert "deeper than 0.05" in format_recovery(figures)
+
+
+def test_an_interrupted_calibration_goes_on(mock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same folder nothing is synthesised again; a result that is damaged is."""
+    _, found, _, work = mock
+    runs = []
+    real = jobs.LineJob.run
+    monkeypatch.setattr(jobs.LineJob, "run", lambda self: runs.append(1) or real(self))
+    damaged = next(work.glob("lines-*.npz"))
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    stars = {"Sun": {**SUN, "vmac": 3.0}, "K": {"teff": 5000.0, "logg": 4.5, "monh": -0.2, "vmic": 1.0, "vmac": 2.0}}
+    options = LineOptions(iterations=3, shallowest=0.02)
+    _, again, _ = recovery(spectra.read_lines(), Windows((WINDOW,)), stars=stars, options=options, work=work)
+    assert len(runs) == 1
+    assert np.array_equal(again.change, found.change)
+
+
+def test_derivatives_by_colour_are_those_line_by_line() -> None:
+    """A colour's lines, perturbed at once and told apart by where they are, against each line perturbed alone."""
+    lines = spectra.read_lines()
+    star = jobs.StarModel("atlas12", 2.0, {**SUN, "vmac": 3.0, "resolution": 30_000.0})
+    synthesis = star.synthesis(lines, [WINDOW])
+    selection = synthesis.select(star.stellar)
+    depth = np.zeros(len(lines))
+    near = np.isin(np.asarray(lines["wlcent"]), np.asarray(synthesis.lines["wlcent"]))
+    depth[near] = selection.depth
+    shared = shared_parameters(lines, depth, [WINDOW], LineOptions(shallowest=0.02))
+    job = jobs.shared_job(star, lines[near], WINDOW, selection, np.flatnonzero(near), shared, np.arange(len(shared)))
+    together = job.run().columns.toarray()
+    assert together.shape[1] == len(shared) > 5
+    for j in range(len(shared)):
+        change = np.zeros(len(shared))
+        change[j] = 0.05
+        alone = replace(job, lines=changed_lines(lines, shared, change)[near], numbers=np.zeros(0, dtype=int),
+                        members=(), kind=shared.kind[:0], start=shared.start[:0], stop=shared.stop[:0])  # fmt: skip
+        base = replace(alone, lines=lines[near])
+        true = (alone.run().flux - base.run().flux) / 0.05
+        assert np.abs(together[:, j] - true).max() < 0.03 * np.abs(true).max() + 2e-4
+
+
+def test_lines_that_no_star_constrains_keep_their_values(mock: Any) -> None:
+    _, found, _, _ = mock
+    assert (found.change[~found.constrained] == 0).all()
+    table = Corrections.of(found, spectra.read_lines()).table
+    assert [("unconstrained" in f) for f in table["flags"]] == (~found.constrained).tolist()
+
+
+def test_stars_and_windows_can_be_taken_away(mock: Any) -> None:
+    _, found, _, _ = mock
+    lines = spectra.read_lines()
+    every, sun = Corrections.of(found, lines), without(found, lines, stars=["K"])
+    assert (np.asarray(sun.table["error"]) >= np.asarray(every.table["error"]) - 1e-4).all()
+    assert not np.allclose(sun.table["change"], every.table["change"])
+    assert not any("K" in s for s in sun.table["stars"])
+    with pytest.raises(ValueError, match="nothing is left"):
+        without(found, lines, stars=["K", "Sun"])
+
+
+# ---------------------------------------------------------------------- corrections and writers
+
+
+@pytest.fixture(scope="module")
+def corrections(mock: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("out") / "mine.ecsv"
+    Corrections.of(mock[1], spectra.read_lines(), {"list": {"name": "the packaged list"}}).write(path)
+    return path
+
+
+def test_corrections_are_written_read_and_applied(mock: Any, corrections: Path) -> None:
+    lines = spectra.read_lines()
+    read = Corrections.read(corrections)
+    assert read.card["list"]["name"] == json.loads(corrections.with_suffix(".json").read_text())["list"]["name"]
+    corrected, doubts = read.apply(lines)
+    assert not doubts
+    want = changed_lines(lines, mock[1].shared, mock[1].change)
+    assert np.abs(np.asarray(corrected["gflog"]) - np.asarray(want["gflog"])).max() < 1e-4
+    assert np.ptp(np.asarray(corrected["gflog"]) - np.asarray(lines["gflog"])) > 0.1
+    assert "has others" in read.apply(corrected)[1][0]
+    with pytest.raises(ValueError, match="no line of the list"):
+        read.apply(lines[np.asarray(lines["wlcent"]) > 6172])
+    with pytest.raises(FileNotFoundError, match="neither a set"):
+        Corrections.read("nothing")
+
+
+def test_a_fit_takes_corrections(corrections: Path, tmp_path: Path) -> None:
+    """The list that a fit uses is the corrected one."""
+    from sme_pinn_atmo.stars.settings import Settings
+
+    wave = np.arange(6160.0, 6164.0, 0.05)
+    (tmp_path / "star.csv").write_text("wave,flux,error\n" + "\n".join(f"{w},0.99,0.01" for w in wave))
+    (tmp_path / "star.toml").write_text(
+        f'[star]\nspectrum = "star.csv"\ncorrections = "{corrections}"\nmedium = "air"\n'
+        "[start]\nteff = 5777\nlogg = 4.44\n[fit]\nfree = ['monh']\nvelocity = 'none'\niterations = 1\n"
+        "atmosphere_errors = false\nline_errors = false\n"
+    )
+    settings = Settings.read(tmp_path / "star.toml")
+    sums = [s.run().provenance["lines_sha256"] for s in (settings, replace(settings, corrections=None))]
+    assert sums[0] != sums[1]
+
+
+def test_vald_files_come_back_as_they_were(corrections: Path, tmp_path: Path) -> None:
+    lines, made = spectra.read_lines(), Corrections.read(corrections)
+    assert write_lines(tmp_path / "x.lin", lines, "vald", made) == []
+    back, want = spectra.read_lines(tmp_path / "x.lin"), made.apply(lines)[0]
+    assert list(back["species"]) == list(want["species"])
+    for column, size in (("wlcent", 1e-5), ("excit", 1e-5), ("gflog", 1e-4), ("gamrad", 1e-3), ("gamvw", 1e-4)):
+        off = np.asarray(back[column], dtype=float) - np.asarray(want[column], dtype=float)
+        assert np.abs(off).max() <= size
+    assert (prior_errors(back, LineOptions(prior=0.2)) == 0.2).all()  # notes are not taken for grades
+    text = (tmp_path / "x.lin").read_text()
+    assert re.search(r"log gf -?\d\.\d+ -> -?\d\.\d+ \+- 0\.\d+; (Sun|K)", text)
+    # What Korg goes by: the first line, the header, a second line that starts with a blank, scaled isotopes.
+    rows = text.replace("'", '"').splitlines()
+    assert re.match(r"^\s+\d", rows[0])
+    assert "air" in rows[2]
+    assert "eV" in rows[2]
+    assert re.match(r'^"? ', rows[4])
+    assert any(r.startswith("* oscillator strengths were scaled ") for r in rows)
+    body = [r for r in rows[3::4] if re.match(r'^"[A-Z]', r)]
+    body = body[: next(i for i, r in enumerate(rows[3::4]) if not re.match(r'^"[A-Z]', r))]
+    assert len(body) == len(lines)
+
+
+def test_moog_and_turbospectrum(corrections: Path, tmp_path: Path) -> None:
+    lines, made = spectra.read_lines(), Corrections.read(corrections)
+    write_lines(tmp_path / "x.moog", lines, "moog", made, [WINDOW])
+    want = made.apply(lines)[0]
+    inside = (np.asarray(want["wlcent"]) > WINDOW[0]) & (np.asarray(want["wlcent"]) < WINDOW[1])
+    table = read_moog_lines(tmp_path / "x.moog")
+    assert list(table["species"]) == list(np.asarray(want["species"])[inside])
+    assert np.allclose(table["log_gf"], np.asarray(want["gflog"])[inside], atol=6e-4)
+    write_lines(tmp_path / "x.ts", lines, "turbospectrum", made)
+    rows = (tmp_path / "x.ts").read_text().splitlines()
+    heads = [i for i, r in enumerate(rows) if re.match(r"' +\d+\.000 +' +\d+ +\d+$", r)]
+    assert sum(int(rows[i].split()[-1]) for i in heads) == len(lines) == len(rows) - 2 * len(heads)
+    assert sorted(float(r.split()[0]) for r in rows if not r.startswith("'")) == pytest.approx(
+        sorted(np.asarray(lines["wlcent"], dtype=float)), abs=1e-3
+    )
+    with pytest.raises(ValueError, match="no line"):
+        write_lines(tmp_path / "y", lines, "moog", None, [(1.0, 2.0)])
+
+
+@pytest.mark.korg
+def test_korg_reads_what_is_written(corrections: Path, tmp_path: Path) -> None:
+    from sme_pinn_atmo import korg
+
+    lines, made = spectra.read_lines(), Corrections.read(corrections)
+    write_lines(tmp_path / "x.lin", lines, "vald", made)
+    back = korg.read_linelist(tmp_path / "x.lin")
+    assert len(back) == (np.asarray(lines["species"]) != "H 1").sum()
+    assert float(back[0].log_gf) == pytest.approx(float(np.asarray(made.apply(lines)[0]["gflog"])[0]), abs=1e-3)
+
+
+def test_laboratory_values_are_compared(mock: Any, corrections: Path, tmp_path: Path) -> None:
+    """A laboratory that has the truth: the calibrated values agree with it, the list's do not."""
+    _, found, truth, _ = mock
+    lines = spectra.read_lines()
+    write_lines(tmp_path / "lab", changed_lines(lines, found.shared, truth), "moog")
+    figures = laboratory(Corrections.read(corrections), lines, tmp_path / "lab", largest=0.03)["groups"]
+    assert figures["all"]["lines"] >= 3
+    assert figures["all"]["calibrated"]["rms"] < 0.03 < figures["all"]["list"]["rms"]
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def test_the_command_calibrates_and_writes_a_page(tmp_path: Path) -> None:
+    wave = np.arange(6149.0, 6154.0, 0.05)
+    flux = spectra.synthesize("atlas12", wave, spectra.read_lines(), **SUN, resolution=30_000.0)
+    rows = "\n".join(f"{w},{f},0.003" for w, f in zip(wave, flux, strict=True))
+    (tmp_path / "sun.csv").write_text("wave,flux,error\n" + rows)
+    (tmp_path / "w.ecsv").write_text("# %ECSV 1.0\n# ---\n# datatype:\n# - {name: low, datatype: float64}\n"
+                                     "# - {name: high, datatype: float64}\nlow high\n6150 6153\n")  # fmt: skip
+    (tmp_path / "stars.toml").write_text(
+        f'windows = "{tmp_path / "w.ecsv"}"\n[lines]\niterations = 1\nshallowest = 0.1\n[start]\nresolution = 30000\n'
+        '[fit]\nfloor = 0.0\n[[stars]]\nname = "Sun"\nspectrum = "sun.csv"\nmedium = "air"\n'
+        "start = {teff = 5777, logg = 4.44}\n"
+    )
+    run = CliRunner()
+    result = run.invoke(main, ["calibrate", str(tmp_path / "stars.toml"), "--out", str(tmp_path / "c.ecsv")])
+    assert result.exit_code == 0, result.output
+    assert "parameters are constrained" in result.stdout
+    page = (tmp_path / "c.html").read_text()
+    assert page.count("data:image/png") == 2
+    assert json.loads((tmp_path / "c.json").read_text())["stars"][0]["name"] == "Sun"
+    result = run.invoke(main, ["calibrate", str(tmp_path / "stars.toml"), "--out", str(tmp_path / "c.ecsv"),
+                               "--without", "Moon"])  # fmt: skip
+    assert "no star 'Moon'" in result.output
+    (tmp_path / "bad.toml").write_text('[lines]\nprio = 1\n[[stars]]\nname = "Sun"\nspectrum = "sun.csv"\n')
+    with pytest.raises(ValueError, match="no 'prio'"):
+        read_stars(tmp_path / "bad.toml")
+    with pytest.raises(ValueError, match="a name of its own"):
+        calibrate([], spectra.read_lines())

@@ -472,7 +472,7 @@ def _move(run: _Run, found: Solution, by: float) -> bool:
 
 
 def _scales(run: _Run, spectra: Mapping[tuple[str, Window], Spectrum]) -> dict[str, float]:
-    """By star, what the variance of its points is multiplied by so that errors are those of the residuals that are left.
+    """By star, what the variance of its points is multiplied by, for errors that fit the residuals which are left.
 
     With influences psi = weight times residual the variance of a fit by weights is sum psi^2 / (sum psi')^2 (Huber
     1981, ch. 7) in place of 1 / sum of weights; times what the correlation of neighbours makes of it. At least 1.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -315,7 +316,7 @@ def _load(path: Path) -> dict[str, Any] | None:
             return {name: file[name] for name in file.files}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError, KeyError):  # what is no result is made again
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):  # what is no result is made again
         path.unlink(missing_ok=True)
         return None
 

@@ -400,16 +400,20 @@ def everything(model: str, parts: tuple[str, ...], heldout: tuple[str, ...], pro
 @click.option("--model", "models", multiple=True, default=("atlas12",), show_default=True,
               help="Model to use, or odfnew for PySME's interpolation in ODFNEW; may be given again.")  # fmt: skip
 @click.option("--star", "stars", multiple=True, help="Only this star; may be given again.")
+@click.option("--corrections", multiple=True, help="Fit with these corrections of the lines too, beside the list as it "
+              "is: a packaged set, or a file; may be given again.")  # fmt: skip
 @click.option("--processes", type=click.IntRange(min=1), default=2, show_default=True, help="Processes of each fit.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="benchmarks", show_default=True,
               help="Folder; a star that is in it is not fitted again.")  # fmt: skip
-def benchmarks(models: tuple[str, ...], stars: tuple[str, ...], processes: int, out: Path) -> None:
+def benchmarks(
+    models: tuple[str, ...], stars: tuple[str, ...], corrections: tuple[str, ...], processes: int, out: Path
+) -> None:
     """Gaia FGK benchmark stars, fitted from their spectra, against fundamental parameters.
 
     Needs the benchmark stars' data. Example: sme-pinn-atmo validate benchmarks --model atlas12 --model odfnew
     """
     from ..validation.benchmarks import main as run
 
-    path = run(models, out, stars=stars, processes=processes)
+    path = run(models, out, stars=stars, processes=processes, corrections=corrections)
     say(path.read_text(encoding="utf-8"))
     say(f"table: {path}\nfigure: {path.with_suffix('.png')}")

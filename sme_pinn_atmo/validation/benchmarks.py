@@ -70,14 +70,16 @@ def settings_of(star: Mapping[str, Any], number: int, model: str) -> Settings:
 
 
 def main(
-    models: Sequence[str], out: Path, *, stars: Sequence[str] = (), processes: int = 1, progress: bool = True
-) -> Path:
+    models: Sequence[str], out: Path, *, stars: Sequence[str] = (), processes: int = 1, progress: bool = True,
+    corrections: Sequence[str] = (),
+) -> Path:  # fmt: skip
     """Fit what is not fitted yet, then write `benchmarks.md`, `.json`, `.png` into `out`; returns `benchmarks.md`.
 
     Parameters
     ----------
     models : names of models, or `ODFNEW`
     stars : names of those to fit; all if empty
+    corrections : of the lines (packaged sets or files); each model is fitted with the list as it is, and with each
     processes : of each star's syntheses
 
     Raises FileNotFoundError where the data are not here, ValueError for an unknown star.
@@ -89,17 +91,18 @@ def main(
     chosen = [(i, k) for i, k in enumerate(known) if not stars or k["name"] in stars]
     lines = galah_lines(Windows.read("galah").windows)
     rows = []
-    for model in models:
+    for model, correction in ((m, c) for m in models for c in (None, *corrections)):
         source = str(_odfnew_grid(out)) if model == ODFNEW else model
+        name = model if correction is None else f"{model}, {Path(correction).stem}"
 
         def fit(settings: Settings, folder: Path) -> dict[str, Any]:
             found = settings.with_(processes=processes).run(lines=lines)
             write_results(found, folder)
             return as_dict(found)
 
-        results = fit_many([settings_of(k, i, source) for i, k in chosen], out / safe_name(model), fit=fit,
-                           progress=progress)  # fmt: skip
-        rows += [{"model": model, **k, "result": r} for (_, k), r in zip(chosen, results, strict=True)]
+        settings = [settings_of(k, i, source).with_(corrections=correction) for i, k in chosen]
+        results = fit_many(settings, out / safe_name(name), fit=fit, progress=progress)
+        rows += [{"model": name, **k, "result": r} for (_, k), r in zip(chosen, results, strict=True)]
     return _report(out, rows)
 
 

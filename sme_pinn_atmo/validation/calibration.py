@@ -111,7 +111,7 @@ def recovery(
 
 
 def _seen_depths(star: StarModel, lines: Any, windows: Windows, shared: Shared) -> Array:
-    """(n_shared,) by how much the flux rises where a line is, as the instrument shows it, when the line is taken out."""
+    """(n_shared,) by how much the flux rises, as the instrument shows it, when a line is taken out."""
     found = np.zeros(len(shared))
     for w in windows.windows:
         near = np.flatnonzero(lines_near(lines, [w]))
