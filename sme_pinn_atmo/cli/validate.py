@@ -417,3 +417,82 @@ def benchmarks(
     path = run(models, out, stars=stars, processes=processes, corrections=corrections)
     say(path.read_text(encoding="utf-8"))
     say(f"table: {path}\nfigure: {path.with_suffix('.png')}")
+
+
+@validate.command()
+@click.option("--part", "parts", multiple=True, type=click.Choice(["mock", "unseen", "laboratory"]),
+              help="mock: stars whose truth is known; unseen: benchmark stars left out of STARS; laboratory: against "
+              "--laboratory. May be given again.  [default: mock]")  # fmt: skip
+@click.option("--stars", "table", type=click.Path(path_type=Path, dir_okay=False), default="galah-stars.toml",
+              show_default=True, help="Stars of the calibration (unseen).")  # fmt: skip
+@click.option("--unseen", multiple=True, help="Benchmark star that is in no calibration; may be given again.")
+@click.option("--each/--unseen-only", default=False, show_default=True, help="Leave each of the STARS out too.")
+@click.option("--halves", is_flag=True, help="Calibrate and fit by halves of the windows too.")
+@click.option("--alone", help="Try a calibration of this star alone, too, such as Sun.")
+@click.option("--model", help="Model in place of what STARS says; of mock stars, atlas12 if left out.")
+@click.option("--corrections", default="galah-atlas12", show_default=True, help="What is compared (laboratory).")
+@click.option("--laboratory", type=click.Path(path_type=Path, dir_okay=False, exists=True),
+              help="Laboratory log gf in MOOG's format, such as mooglists/goodgf of linemake.")  # fmt: skip
+@click.option("--snr", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Of the mock stars.")
+@click.option("--off", type=click.IntRange(min=1), default=300, show_default=True,
+              help="How many log gf are off, by 0.2 dex (mock).")  # fmt: skip
+@click.option("--window", "windows", type=(float, float), multiple=True, help="Window [A] of the mock stars; may be "
+              "given again.  [default: those of galah]")  # fmt: skip
+@click.option("--seed", default=1, show_default=True, help="Seed of noise and errors (mock).")
+@click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, help="Processes at once.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="calibration_report",
+              show_default=True, help="Folder for figures; finished syntheses and fits are kept in it.")  # fmt: skip
+def calibration(
+    parts: tuple[str, ...], table: Path, unseen: tuple[str, ...], each: bool, halves: bool, alone: str | None,
+    model: str | None, corrections: str, laboratory: Path | None, snr: float, off: int,
+    windows: tuple[tuple[float, float], ...], seed: int, processes: int, out: Path,
+) -> None:  # fmt: skip
+    """Is a calibration of lines true? Mock stars, benchmark stars that it has not seen, laboratory values.
+
+    Needs the data sets galah-lines and, but for mock, benchmarks and solar-full. Interrupted, it goes on where it was.
+
+    \b
+    Example: sme-pinn-atmo validate calibration --part mock --processes 2
+    Example: sme-pinn-atmo validate calibration --part unseen --unseen "18 Sco" --alone Sun --halves
+    """
+    import json
+    from dataclasses import replace
+
+    from ..calibration import Corrections, read_stars
+    from ..emulator import write_atomically
+    from ..stars.lines import galah_lines, read_lines
+    from ..stars.windows import Windows
+    from ..validation import calibration as check
+
+    def tell(text: str) -> None:
+        click.echo(text, err=True)
+
+    for part in parts or ("mock",):
+        if part == "mock":
+            where = Windows(windows) if windows else Windows.read("galah")
+            figures, _, _ = check.recovery(
+                galah_lines(where.windows), where, model=model or "atlas12", off=off, snr=snr, seed=seed,
+                work=out / "mock", processes=processes, progress=tell,
+            )  # fmt: skip
+            write_atomically(out / "mock.json", (json.dumps(figures, indent=1) + "\n").encode())
+            say(check.format_recovery(figures))
+        elif part == "unseen":
+            stars, options, named = read_stars(table)
+            if model is not None:
+                stars = [replace(s, settings=s.settings.with_(model=model)) for s in stars]
+            ranges = [w for s in stars for w in s.windows(s.spectrum()).windows]
+            path = check.left_out(
+                stars, read_lines(named, ranges), options, out / "unseen", work=out / "work", unseen=unseen, each=each,
+                halves=halves, alone=alone, processes=processes, progress=tell,
+            )  # fmt: skip
+            say(path.read_text(encoding="utf-8"))
+        else:
+            if laboratory is None:
+                raise click.UsageError("laboratory needs --laboratory FILE")
+            made = Corrections.read(corrections)
+            rows = [(float(r["low"]), float(r["high"])) for r in made.table]
+            name = str(made.card.get("list", {}).get("name", "galah-lines"))
+            figures = check.laboratory(made, read_lines(name, rows), laboratory)
+            out.mkdir(parents=True, exist_ok=True)
+            write_atomically(out / "laboratory.json", (json.dumps(figures, indent=1) + "\n").encode())
+            say(check.format_laboratory(figures))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from ..stars.spectrum import ObservedSpectrum
 from ..stars.synthesis import Synthesis, lines_near
 from ..stars.windows import Windows
 
-__all__ = ["MOCK_STARS", "laboratory", "recovery", "without"]
+__all__ = ["MOCK_STARS", "laboratory", "left_out", "recovery", "without"]
 
 Array = NDArray[np.float64]
 
@@ -274,3 +275,104 @@ def without(
         constrained=keep, information=information,
     )  # fmt: skip
     return Corrections.of(left, lines, {"without": {"stars": list(stars), "windows": [list(w) for w in windows]}})
+
+
+def left_out(
+    stars: Sequence[CalibrationStar], lines: Any, options: LineOptions, out: Path, *, work: Path | None = None,
+    unseen: Sequence[str] = (), each: bool = True, halves: bool = True, alone: str | None = None, processes: int = 1,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Path:  # fmt: skip
+    """Benchmark stars fitted with lines that were calibrated without them; writes `left_out.md` and `.json`.
+
+    Each star is fitted as `validate benchmarks` does, Teff and log g free without priors, with the list as it is and
+    with corrections from a calibration that has not seen it.
+
+    Parameters
+    ----------
+    unseen : benchmark stars that are in no calibration
+    each : of the calibration's own stars each is left out once (`without`) and fitted
+    halves : the corrections too that are left when every other window is taken away, fitted in the windows that are
+        left; and the other way round
+    alone : name of a star; corrections of a calibration of it alone are tried too
+    work : folder of the calibration's syntheses; finished fits are kept in `out`
+    """
+    from ..emulator import write_atomically
+    from ..stars.many import fit_many, safe_name
+    from ..stars.page import as_dict, write_results
+    from .benchmarks import reference_stars, settings_of
+
+    found = calibrate(stars, lines, options, work=work, processes=processes, progress=progress)
+    every = [p.window for p in found.equations]
+    windows = list(dict.fromkeys(every))
+    parts = {"all windows": windows, "odd windows": windows[::2], "even windows": windows[1::2]}
+    known = {k["name"]: (i, k) for i, k in enumerate(reference_stars())}
+    names = [n for n in unseen if n in known]
+    if each:
+        names += [s.name for s in stars if s.name in known]
+    single = None
+    if alone is not None:
+        single = calibrate([s for s in stars if s.name == alone], lines, options, work=work, processes=processes,
+                           progress=progress)  # fmt: skip
+    rows = []
+    for name in names:
+        number, star = known[name]
+        variants: dict[str, tuple[Calibration | None, str]] = {"as it is": (None, "all windows")}
+        if single is not None:
+            variants[f"{alone} alone"] = (single, "all windows")
+        variants["calibrated"] = (found, "all windows")
+        if halves:
+            variants |= {f"calibrated, {p}": (found, p) for p in list(parts)[1:]}
+        for text, (made, part) in variants.items():
+            folder = out / safe_name(f"{name}, {text}")
+            folder.mkdir(parents=True, exist_ok=True)
+            table = Windows(tuple(parts[part]), stars[0].windows(stars[0].spectrum()).masks)
+            table.table().write(folder / "windows.ecsv", overwrite=True)
+            settings = settings_of(star, number, str(stars[0].settings.model)).with_(
+                windows=str(folder / "windows.ecsv"), name=f"{name}, {text}"
+            )
+            if made is not None:
+                file = folder / "corrections.ecsv"
+                gone = [w for w in windows if w not in parts[part]]
+                without(made, lines, [name], gone).write(file)
+                settings = settings.with_(corrections=str(file))
+
+            def fit(settings: Settings, folder: Path) -> dict[str, Any]:
+                done = settings.with_(processes=processes).run(lines=lines)
+                write_results(done, folder)
+                return as_dict(done)
+
+            progress(f"{name}, {text}")
+            (result,) = fit_many([settings], out, fit=fit, progress=False)
+            rows.append({"star": name, "lines": text, "seen": name not in unseen, "reference": star["reference"],
+                         "result": result})  # fmt: skip
+    path = out / "left_out.md"
+    write_atomically(path, _left_out_table(rows, [s.name for s in stars]).encode())
+    write_atomically(out / "left_out.json", (json.dumps(rows, indent=1) + "\n").encode())
+    return path
+
+
+def _left_out_table(rows: Sequence[Mapping[str, Any]], stars: Sequence[str]) -> str:
+    """The rows as a table, and medians by variant."""
+    out = [
+        "# Stars that a calibration has not seen", "",
+        f"Calibrated on {', '.join(stars)}; a star of these is left out when it is fitted. Fit less reference, and rms "
+        "of the residuals.", "",
+        "| star | reference | lines | Teff [K] | log g | [M/H] | rms [%] |", "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    offs: dict[str, list[list[float]]] = {}
+    for r in rows:
+        ref, result = r["reference"], r["result"]
+        head = f"| {r['star']} | {ref['teff']:.0f} {ref['logg']:.2f} {ref['monh']:+.2f} | {r['lines']} |"
+        if "failed" in result:
+            out.append(f"{head} failed: {result['failed']} | | | |")
+            continue
+        off = [result["values"][k] - ref[k] for k in ("teff", "logg", "monh")]
+        rms = float(np.sqrt(np.mean([w["rms"] ** 2 for w in result["windows"]])))
+        offs.setdefault(r["lines"], []).append([*off, rms])
+        out.append(f"{head} {off[0]:+.0f} | {off[1]:+.2f} | {off[2]:+.2f} | {100 * rms:.2f} |")
+    out += ["", "Median of |difference|:", "", "| lines | stars | Teff [K] | log g | [M/H] | rms [%] |",
+            "|---|---|---|---|---|---|"]  # fmt: skip
+    for text, values in offs.items():
+        m = np.median(np.abs(values), axis=0)
+        out.append(f"| {text} | {len(values)} | {m[0]:.0f} | {m[1]:.2f} | {m[2]:.2f} | {100 * m[3]:.2f} |")
+    return "\n".join(out) + "\n"
