@@ -16,12 +16,15 @@ from scipy import sparse
 pytest.importorskip("pysme", reason="PySME is not installed")
 
 from sme_pinn_atmo import spectra
-from sme_pinn_atmo.calibration import Corrections, LineOptions, calibrate, read_stars, write_lines
+from sme_pinn_atmo.calibration import CalibrationStar, Corrections, LineOptions, calibrate, read_stars, write_lines
 from sme_pinn_atmo.calibration import syntheses as jobs
 from sme_pinn_atmo.calibration.equations import equations, solve
 from sme_pinn_atmo.calibration.shared import changed_lines, colours, moved, prior_errors, shared_parameters
 from sme_pinn_atmo.calibration.writers import abo_width, read_moog_lines
 from sme_pinn_atmo.cli import main
+from sme_pinn_atmo.stars.fit import Options
+from sme_pinn_atmo.stars.settings import Settings
+from sme_pinn_atmo.stars.spectrum import ObservedSpectrum
 from sme_pinn_atmo.stars.synthesis import LineChange, Synthesis
 from sme_pinn_atmo.stars.windows import Windows
 from sme_pinn_atmo.validation.calibration import format_recovery, laboratory, recovery, without
@@ -152,6 +155,61 @@ def test_components_of_a_transition_change_together() -> None:
     assert np.allclose(np.asarray(changed["gflog"]) - np.asarray(lines["gflog"]), [0.3, 0.3, 0, 0, 0, 0])
 
 
+def test_widths_and_wavelengths_are_free_where_asked() -> None:
+    lines = spectra.read_lines()
+    lines._lines["gamvw"] = -7.5
+    depth = np.linspace(0.01, 0.5, len(lines))
+    plain = shared_parameters(lines, depth, [WINDOW], LineOptions())
+    assert set(plain.kind) == {"gflog"}
+    more = shared_parameters(lines, depth, [WINDOW], LineOptions(waals=0.3, waals_prior=0.2, wavelength=3.0))
+    assert {k: int((more.kind == k).sum()) for k in set(more.kind)} == {
+        "gflog": len(plain), "wlcent": len(plain), "gamvw": int((plain.depth >= 0.3).sum())
+    }  # fmt: skip
+    assert set(more.prior[more.kind == "gamvw"]) == {0.2}
+    assert set(more.prior[more.kind == "wlcent"]) == {3.0}
+    with pytest.raises(ValueError, match="prior = 0"):
+        LineOptions(prior=0.0)
+
+
+def test_jobs_are_done_anywhere_and_kept(tmp_path: Path) -> None:
+    """By this process, by a client that is Dask's in what is asked of it, and from disk."""
+
+    class Client:
+        def submit(self, do: Any, *arguments: Any, pure: bool) -> Any:
+            assert not pure
+            value = do(*arguments)
+            return type("Future", (), {"result": lambda self: value})()
+
+    class Job:
+        runs = 0
+
+        def key(self) -> str:
+            return "job-1"
+
+        def run(self) -> float:
+            Job.runs += 1
+            return 3.0
+
+        @staticmethod
+        def pack(found: float) -> dict[str, Any]:
+            return {"x": np.array(found)}
+
+        @staticmethod
+        def unpack(data: Any) -> float:
+            return float(data["x"])
+
+    said: list[str] = []
+    with jobs.runner(tmp_path, client=Client()) as run:
+        assert run([Job()], "a job") == [3.0]
+    with jobs.runner(tmp_path, progress=said.append) as run:
+        assert run([Job()], "a job") == [3.0]
+    assert Job.runs == 1
+    assert said == ["a job: 1 of 1"]
+    with jobs.runner(None) as run:
+        run([Job()], "a job")
+    assert Job.runs == 2
+
+
 # ---------------------------------------------------------------------- mock stars
 
 
@@ -214,6 +272,23 @@ def test_derivatives_by_colour_are_those_line_by_line() -> None:
         assert np.abs(together[:, j] - true).max() < 0.03 * np.abs(true).max() + 2e-4
 
 
+def test_a_line_that_the_list_lacks_does_not_pull_with_students_t() -> None:
+    """A dip beside a line: normal residuals would have the line make it."""
+    lines = spectra.read_lines()
+    wave = np.arange(6164.0, 6167.5, 0.05)
+    flux = spectra.synthesize("atlas12", wave, lines, **SUN, resolution=30_000.0)
+    flux = flux * (1 - 0.4 * np.exp(-0.5 * ((wave - 6165.50) / 0.09) ** 2))
+    observed = ObservedSpectrum.from_arrays(wave, flux, 0.003, name="Sun")
+    settings = Settings("", {**SUN, "resolution": 30_000.0}, (), options=Options(floor=0.0, velocity="none"))
+    star = CalibrationStar("Sun", settings, observed, Windows(((6164.5, 6167.0),)))
+    change = {}
+    for student in (0.0, 4.0):
+        found = calibrate([star], lines, LineOptions(iterations=2, student=student, shallowest=0.1))
+        change[student] = float(found.change[np.argmin(np.abs(found.shared.wavelength - 6165.36))])
+    assert abs(change[4.0]) < 0.5 * abs(change[0.0])
+    assert change[0.0] > 0.1
+
+
 def test_lines_that_no_star_constrains_keep_their_values(mock: Any) -> None:
     _, found, _, _ = mock
     assert (found.change[~found.constrained] == 0).all()
@@ -260,8 +335,6 @@ def test_corrections_are_written_read_and_applied(mock: Any, corrections: Path) 
 
 def test_a_fit_takes_corrections(corrections: Path, tmp_path: Path) -> None:
     """The list that a fit uses is the corrected one."""
-    from sme_pinn_atmo.stars.settings import Settings
-
     wave = np.arange(6160.0, 6164.0, 0.05)
     (tmp_path / "star.csv").write_text("wave,flux,error\n" + "\n".join(f"{w},0.99,0.01" for w in wave))
     (tmp_path / "star.toml").write_text(
