@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.table import Table
 from click.testing import CliRunner
 
 from sme_pinn_atmo import korg
+from sme_pinn_atmo.calibration.corrections import _COLUMNS, Corrections
 from sme_pinn_atmo.cli import main
 from sme_pinn_atmo.validation import solar, spectrum
 from sme_pinn_atmo.validation.lines import bootstrap, choose_lines, equivalent_width, verdict
@@ -215,6 +218,26 @@ def test_one_window_of_the_sun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(made) == 1
     again = json.loads((tmp_path / "solar.json").read_text())
     assert {**again, "seconds": 0} == {**content, "seconds": 0}
+
+
+@needs_data
+def test_corrected_lines_stand_beside_the_list_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def synthesise(layers: Any, lines: Any, window: tuple[float, float], **_: Any) -> tuple[np.ndarray, np.ndarray]:
+        wave = spectrum.grid(window)
+        centre, gf, excitation = (np.asarray(lines[c], dtype=float) for c in ("wlcent", "gflog", "excit"))
+        inside = (centre > window[0]) & (centre < window[1])
+        depth = 10.0 ** np.minimum(gf - excitation + 4, 0)[inside]
+        return wave, np.exp(-(depth * np.exp(-0.5 * ((wave[:, None] - centre[inside]) / 0.06) ** 2)).sum(axis=1))
+
+    monkeypatch.setattr(solar, "synthesise", synthesise)
+    table = Table(rows=[("Fe 1", 6151.617, 6151.617, 6151.617, 2.176, "log gf", -0.5, 0.02, 0.25, 0.5, "Sun", "")],
+                  names=_COLUMNS)  # fmt: skip
+    Corrections(table).write(tmp_path / "c.ecsv")
+    window = [(6140.0, 6180.0)]
+    (plain, *_) = solar.run(tmp_path / "a", windows=window, progress=False).rows
+    (row, *_) = solar.run(tmp_path / "b", windows=window, progress=False, corrections=tmp_path / "c.ecsv").rows
+    assert row["rms_atlas_as_it_is"] == plain["rms_atlas"] != row["rms_atlas"]
+    assert json.loads((tmp_path / "b" / "solar.json").read_text())["corrections"]["name"] == "c"
 
 
 class StandInForKorg:

@@ -24,9 +24,12 @@ def validate() -> None:
 @click.option("--lines", type=click.Path(path_type=Path, dir_okay=False), default=None, help="VALD line list.")
 @click.option("--code", type=click.Choice(["pysme", "korg"]), default="pysme", show_default=True,
               help="Code that synthesises; korg is skipped with a reason where Julia or Korg is missing.")  # fmt: skip
+@click.option("--corrections", help="Corrections of the line list: a packaged set, or a file; the residuals without "
+              "them are shown too.")  # fmt: skip
 def solar(
-    model: str, out: Path, windows: tuple[tuple[float, float], ...], atlas: Path | None, lines: Path | None, code: str
-) -> None:
+    model: str, out: Path, windows: tuple[tuple[float, float], ...], atlas: Path | None, lines: Path | None, code: str,
+    corrections: str | None,
+) -> None:  # fmt: skip
     """The solar spectrum from the network and from computed models against the observed Sun: one page.
 
     At first use it brings what it needs (8 MB; see sme-pinn-atmo data list); later it needs no network.
@@ -41,13 +44,19 @@ def solar(
 
     try:
         result = sun.run(
-            out, model=model, windows=windows or sun.WINDOWS, code=code, atlas_path=atlas, lines_path=lines
-        )
+            out, model=model, windows=windows or sun.WINDOWS, code=code, atlas_path=atlas, lines_path=lines,
+            corrections=corrections,
+        )  # fmt: skip
     except KorgError as error:
         click.echo(f"skipped: {error}", err=True)
         return
     for text in (format_rows(result.rows), format_lines(result.lines), format_sensitivity(result.sensitivity)):
         say(f"{text}\n")
+    if corrections is not None:
+        say("rms against the atlas, list as it is -> corrected")
+        for r in result.rows:
+            say(f"{r['window'][0]:.0f}-{r['window'][1]:.0f} {r['model']}: {r['rms_atlas_as_it_is']:.4f} -> "
+                f"{r['rms_atlas']:.4f}")  # fmt: skip
     say(f"page: {result.page}\nnumbers: {result.table}\nplot: {result.plot}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -139,6 +140,7 @@ def computed_suns(paths: Mapping[str, Path]) -> dict[str, Layers]:
 def run(
     out: Path, *, model: str = "atlas12", windows: Sequence[Window] = WINDOWS, code: str = "pysme",
     atlas_path: Path | None = None, lines_path: Path | None = None, progress: bool = True,
+    corrections: str | Path | None = None,
 ) -> SolarResult:  # fmt: skip
     """Synthesise every window from every model, compare with the atlas and with ATLAS-12; write tables and plots.
 
@@ -154,6 +156,8 @@ def run(
     ----------
     code : "pysme" or "korg"
     atlas_path, lines_path : other files than those of the data set "solar"
+    corrections : of the lines, a packaged set or a file (`calibration.Corrections`); every row then has
+        `rms_atlas_as_it_is` too, of the list without them
 
     Raises
     ------
@@ -163,6 +167,16 @@ def run(
     """
     start = time.monotonic()
     atlas, lines, paths = sources(atlas_path, lines_path, progress)
+    plain_lines, corrected = lines, None
+    if corrections is not None:
+        from ..calibration import Corrections
+
+        if code != "pysme":
+            raise ValueError("corrections go with code = 'pysme': for Korg write a corrected list (write-lines)")
+        corrected = Corrections.read(corrections)
+        lines, doubts = corrected.apply(lines)
+        for doubt in doubts:
+            warnings.warn(doubt, stacklevel=2)
     windows = list(dict.fromkeys((float(low), float(high)) for low, high in windows))
     observed = {w: atlas.window(*w, MASK) for w in windows}
     centres = np.asarray(lines["wlcent"], dtype=float)
@@ -186,8 +200,14 @@ def run(
     everything = {**stars, **moved}
     spectra = _synthesise_all(synthesis, everything, lines, windows, out / "cache", progress)
     fits = {(w, name): fit_to_atlas(*spectra[w, name], *observed[w]) for w in windows for name in stars}
+    before = {}
+    if corrected is not None:
+        spectra_before = _synthesise_all(synthesis, stars, plain_lines, windows, out / "cache", progress)
+        before = {key: _rms(observed[key[0]][1] - fit_to_atlas(*s, *observed[key[0]]).flux)
+                  for key, s in spectra_before.items()}  # fmt: skip
     noise = _noise(windows, observed, fits, spectra)
     rows = [row for w in windows for row in _compare(w, observed[w], noise[w], fits, spectra, list(stars))]
+    rows = [r | {"rms_atlas_as_it_is": before[tuple(r["window"]), r["model"]]} if before else r for r in rows]
     widths = _widths(chosen, clean, observed, fits, spectra, list(stars))
     sensitivity = [_sensitivity(w, fits[w, _REFERENCE].broadening, spectra, pinn, lead) for w in windows]
 
@@ -195,7 +215,9 @@ def run(
     plot_sensitivity(out, sensitivity, fits, spectra, pinn, lead)
     plot_lines(out, widths, lead)
     content = {
-        "command": f"sme-pinn-atmo validate solar --model {model}" + ("" if code == "pysme" else f" --code {code}"),
+        "command": f"sme-pinn-atmo validate solar --model {model}" + ("" if code == "pysme" else f" --code {code}")
+        + ("" if corrections is None else f" --corrections {corrections}"),
+        "corrections": None if corrected is None else {"name": corrected.name, "title": corrected.card.get("title")},
         "version": __version__, "code": code, "sun": SUN, "vmic": VMIC, "abundances": "asplund2009", "mask": MASK,
         "parts": PARTS, "steps": {text: [label, step] for text, label, step in STEPS},
         "models": {e.name: e.card["sha256"] for e in emulators}, "lead": lead, "packaged": pinn,
