@@ -27,7 +27,7 @@ from sme_pinn_atmo.stars.settings import Settings
 from sme_pinn_atmo.stars.spectrum import ObservedSpectrum
 from sme_pinn_atmo.stars.synthesis import LineChange, Synthesis
 from sme_pinn_atmo.stars.windows import Windows
-from sme_pinn_atmo.validation.calibration import format_recovery, laboratory, recovery, without
+from sme_pinn_atmo.validation.calibration import _left_out_table, format_recovery, laboratory, recovery, without
 
 SUN = {"teff": 5777.0, "logg": 4.44, "monh": 0.0, "vmic": 1.0}
 WINDOW = (6160.0, 6171.0)
@@ -307,6 +307,34 @@ def test_stars_and_windows_can_be_taken_away(mock: Any) -> None:
         without(found, lines, stars=["K", "Sun"])
 
 
+def test_the_table_of_stars_not_seen() -> None:
+    reference = {"teff": 5000.0, "logg": 4.0, "monh": 0.0}
+    result = {"values": {"teff": 5100.0, "logg": 4.1, "monh": -0.1}, "windows": [{"rms": 0.01}, {"rms": 0.01}]}
+    rows = [{"star": "A", "lines": "as it is", "reference": reference, "result": result},
+            {"star": "B", "lines": "as it is", "reference": reference, "result": {"failed": "no data"}}]  # fmt: skip
+    text = _left_out_table(rows, ["Sun"])
+    assert "| A | 5000 4.00 +0.00 | as it is | +100 | +0.10 | -0.10 | 1.00 |" in text
+    assert "failed: no data" in text
+    assert "| as it is | 1 | 100 | 0.10 | 0.10 | 1.00 |" in text
+
+
+def test_packaged_stars_can_be_read() -> None:
+    from sme_pinn_atmo.calibration import packaged_stars
+    from sme_pinn_atmo.validation.benchmarks import reference_stars
+    from sme_pinn_atmo.validation.solar import FEATURES, WINDOWS
+
+    for name in packaged_stars():
+        stars, options, listed = read_stars(name)
+        assert options.prior == 0.25
+        assert listed in ("galah-lines", "solar-lines")
+        sun = next(s for s in stars if s.name == "Sun")
+        assert sun.settings.start["monh"] == 0.0
+        assert "monh" not in sun.settings.free
+        for star in stars:
+            assert star.name == "Sun" or star.name in [k["name"] for k in reference_stars()]
+    assert Windows.read("solar-report").windows == tuple(w for w in WINDOWS if w not in FEATURES)
+
+
 # ---------------------------------------------------------------------- corrections and writers
 
 
@@ -323,6 +351,8 @@ def test_corrections_are_written_read_and_applied(mock: Any, corrections: Path) 
     assert read.card["list"]["name"] == json.loads(corrections.with_suffix(".json").read_text())["list"]["name"]
     corrected, doubts = read.apply(lines)
     assert not doubts
+    assert np.allclose(read.changes(mock[1].shared), mock[1].change, atol=1e-4)
+    assert not read.changes(mock[1].shared.where(mock[1].shared.kind == "none")).any()
     want = changed_lines(lines, mock[1].shared, mock[1].change)
     assert np.abs(np.asarray(corrected["gflog"]) - np.asarray(want["gflog"])).max() < 1e-4
     assert np.ptp(np.asarray(corrected["gflog"]) - np.asarray(lines["gflog"])) > 0.1
@@ -435,6 +465,15 @@ def test_the_command_calibrates_and_writes_a_page(tmp_path: Path) -> None:
     result = run.invoke(main, ["calibrate", str(tmp_path / "stars.toml"), "--out", str(tmp_path / "c.ecsv"),
                                "--without", "Moon"])  # fmt: skip
     assert "no star 'Moon'" in result.output
+    start = Corrections.read(tmp_path / "c.ecsv")
+    start.table["change"][0] += 0.4
+    start.write(tmp_path / "off.ecsv")
+    first = {}
+    for name in ("c", "off"):
+        result = run.invoke(main, ["calibrate", str(tmp_path / "stars.toml"), "--out", str(tmp_path / "d.ecsv"),
+                                   "--start", str(tmp_path / f"{name}.ecsv")])  # fmt: skip
+        first[name] = float(re.search(r"iteration 1: minus log posterior ([\d.]+)", result.output).group(1))
+    assert first["off"] > first["c"] + 10
     (tmp_path / "bad.toml").write_text('[lines]\nprio = 1\n[[stars]]\nname = "Sun"\nspectrum = "sun.csv"\n')
     with pytest.raises(ValueError, match="no 'prio'"):
         read_stars(tmp_path / "bad.toml")

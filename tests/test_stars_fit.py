@@ -145,7 +145,7 @@ def test_what_is_wrong_is_said(observed: ObservedSpectrum, clean: tuple[np.ndarr
 
 
 def test_windows_are_tables_that_one_can_edit(tmp_path: Path) -> None:
-    assert {"galah", "gaia-rvs", "apogee", "solar-type", "telluric-bands"} == set(WINDOW_SETS)
+    assert {"galah", "gaia-rvs", "apogee", "solar-report", "solar-type", "telluric-bands"} == set(WINDOW_SETS)
     for name in WINDOW_SETS:
         table = Windows.read(name)
         table.table().write(tmp_path / "mine.ecsv", overwrite=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..emulator import write_atomically
 from .run import Calibration, constraining
-from .shared import KINDS, moved
+from .shared import KINDS, Shared, moved
 
 __all__ = ["Corrections", "packaged_corrections"]
 
@@ -129,6 +129,13 @@ class Corrections:
         table.write(text, format="ascii.ecsv")
         write_atomically(path, text.getvalue().encode())
         write_atomically(path.with_suffix(".json"), (json.dumps(dict(self.card), indent=1) + "\n").encode())
+
+    def changes(self, shared: Shared) -> Array:
+        """(n_shared,) change of each shared parameter of a calibration; 0 for those that are not in the table."""
+        known = {(str(r["species"]), str(r["parameter"]), round(float(r["wavelength"]), 2)): float(r["change"])
+                 for r in self.table}  # fmt: skip
+        keys = zip(shared.species.tolist(), shared.kind.tolist(), shared.wavelength.tolist(), strict=True)
+        return np.array([known.get((name, KINDS[kind], round(wave, 2)), 0.0) for name, kind, wave in keys])
 
     # ------------------------------------------------------------------ matching
 

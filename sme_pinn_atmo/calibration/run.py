@@ -365,7 +365,7 @@ def _interpolation(grid: Array, at: Array) -> sparse.csr_matrix:
 
 def calibrate(
     stars: Sequence[CalibrationStar], lines: Any, options: LineOptions | None = None, *, work: Path | None = None,
-    processes: int = 1, client: Any = None, progress: Callable[[str], None] = lambda text: None,
+    start: Any = None, processes: int = 1, client: Any = None, progress: Callable[[str], None] = lambda text: None,
 ) -> Calibration:  # fmt: skip
     """Line data that all stars share, and each star's own labels: the maximum of the posterior, and its covariance.
 
@@ -380,6 +380,7 @@ def calibrate(
     ----------
     lines : a PySME `LineList` that holds the windows, wavelengths in air
     work : folder in which syntheses are kept: the same call goes on where an interrupted one was
+    start : `Corrections` from which it starts, of another model's calibration for example; priors stay about the list
     processes, client : see `syntheses.runner`
     progress : called with a sentence now and then
 
@@ -395,15 +396,16 @@ def calibrate(
         raise ValueError(f"a calibration needs stars, each with a name of its own; given: {', '.join(names) or 'none'}")
     states = [_Star(s, s.spectrum()) for s in stars]
     with runner(work, processes=processes, client=client, progress=progress) as run:
-        return _calibrate(_Run(states, lines, options, run, progress), begin)
+        return _calibrate(_Run(states, lines, options, run, progress), start, begin)
 
 
-def _calibrate(run: _Run, begin: float) -> Calibration:
+def _calibrate(run: _Run, start: Any, begin: float) -> Calibration:
     options, say = run.options, run.say
     shared = run.select()
     if not len(shared):
         raise ValueError("no line in the windows is deep enough to be calibrated in any star")
-    at, zero = np.zeros(len(shared)), np.zeros(len(shared))
+    zero = np.zeros(len(shared))
+    at = zero if start is None else start.changes(shared)
     say(f"{len(shared)} free parameters of lines in {len(run.windows)} windows, {len(run.stars)} stars")
     nothing = np.zeros(len(shared), dtype=bool)
     spectra = run.spectra(shared, zero, False, "spectra with the list as it is")

@@ -16,6 +16,7 @@ from .base import Command, say, verbose_option
               help="Table of corrections (.ecsv); a card (.json) and a page (.html) come beside it.")  # fmt: skip
 @click.option("--model", help="Model of all stars, in place of what STARS says.")
 @click.option("--without", multiple=True, metavar="NAME", help="Leave a star out; may be given again.")
+@click.option("--start", help="Corrections to start from, of another model for example: a packaged set, or a file.")
 @click.option("--iterations", type=click.IntRange(1, 50), help="At most so many.  [default: what STARS says, or 5]")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False),
               help="Folder of finished syntheses, with which an interrupted calibration goes on.  [default: OUT.work]")
@@ -23,8 +24,8 @@ from .base import Command, say, verbose_option
 @click.option("--dask", metavar="ADDRESS", help="Use a Dask cluster: its scheduler's address.")
 @verbose_option
 def calibrate(
-    stars: Path, lines: str | None, out: Path, model: str | None, without: tuple[str, ...], iterations: int | None,
-    work: Path | None, processes: int, dask: str | None,
+    stars: Path, lines: str | None, out: Path, model: str | None, without: tuple[str, ...], start: str | None,
+    iterations: int | None, work: Path | None, processes: int, dask: str | None,
 ) -> None:  # fmt: skip
     """Calibrate log gf (and more) of a line list on many stars at once, each with its own labels.
 
@@ -60,7 +61,8 @@ def calibrate(
 
         client = Client(dask)
     found = do(
-        every, listed, options, work=work or out.with_suffix(".work"), processes=processes, client=client,
+        every, listed, options, work=work or out.with_suffix(".work"),
+        start=None if start is None else Corrections.read(start), processes=processes, client=client,
         progress=lambda text: click.echo(text, err=True),
     )
     card = card_of(found, every, options, lines or named or "the packaged list")

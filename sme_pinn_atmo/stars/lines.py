@@ -30,7 +30,8 @@ def benchmark_file(name: str) -> Path:
 
 
 def read_lines(source: str | Path | None = None, ranges: Any = None) -> Any:
-    """A PySME `LineList`: a VALD file (short or long), Korg's HDF5 (.h5), "galah-lines", or None for the packaged one.
+    """A PySME `LineList`: a VALD file (short or long), Korg's HDF5 (.h5), "galah-lines", "solar-lines" (VALD's, of the
+    data set "solar"), or None for the packaged one.
 
     ranges : (low, high) [A] outside which lines of an HDF5 list are not read
 
@@ -38,6 +39,10 @@ def read_lines(source: str | Path | None = None, ranges: Any = None) -> Any:
     """
     if source is not None and str(source) == "galah-lines":
         return galah_lines(ranges)
+    if source is not None and str(source) == "solar-lines":
+        from ..sources import SETS, find
+
+        source = find(SETS["solar"].files[1])
     if source is not None and Path(source).suffix == ".h5":
         return read_korg_lines(Path(source), ranges)
     from ..spectra import read_lines as read_vald
