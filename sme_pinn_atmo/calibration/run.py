@@ -39,7 +39,7 @@ _MOVED = {"gflog": 0.1, "gamvw": 0.15, "wlcent": 10.0}
 _CONVERGED = {"gflog": 0.01, "gamvw": 0.02, "wlcent": 0.5}
 
 #: Iterations of the labels alone that come first, so that "before" is the best that the list as it is can do.
-_LABELS_FIRST = 3
+_LABELS_FIRST = 2
 
 #: A star constrains a line whose error it alone would bring below this fraction of the prior.
 _CONSTRAINS = 0.9
