@@ -69,3 +69,27 @@ def test_the_summary_counts_failures_and_scatter() -> None:
 def test_an_unknown_part_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no part 'moon'"):
         fits.main(["atlas9"], tmp_path, parts=["moon"])
+
+
+def test_so_many_stars_at_each_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two models, two ratios, three stars each, by both methods; what is done is not done again."""
+    done: list[tuple[float, str, str]] = []
+
+    def star(structures: Any, row: int, ratio: float, method: str, name: str, *_: Any) -> dict[str, Any]:
+        done.append((ratio, method, name))
+        return record(method, 0.0)
+
+    monkeypatch.setattr(fits, "find", Path)
+    monkeypatch.setattr(fits, "read", lambda _: lattice())
+    monkeypatch.setattr(fits, "read_lines", lambda _: None)
+    monkeypatch.setattr(fits, "_regular", lambda s: np.ones(len(s), bool))
+    monkeypatch.setattr(fits, "write_pysme_grid", lambda *_, **__: None)
+    monkeypatch.setattr(fits, "held_out_nodes", lambda *_: np.arange(10))
+    monkeypatch.setattr(fits, "_mock_star", star)
+    monkeypatch.setattr(fits, "_report", lambda out, results, models: out / f"{len(results)} of {len(models)}")
+    arguments: dict[str, Any] = {"parts": ["mock"], "snr": [50.0, 60.0], "stars": 3, "progress": False}
+    assert fits.main(["atlas9", "atlas12"], tmp_path, **arguments).name == "24 of 2"
+    assert len(done) == 24
+    assert {(ratio, name) for ratio, _, name in done} == {(r, m) for r in (50.0, 60.0) for m in ("atlas9", "atlas12")}
+    fits.main(["atlas9"], tmp_path, **arguments)
+    assert len(done) == 24

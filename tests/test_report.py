@@ -102,3 +102,18 @@ def test_the_page_in_a_browser(folder: Path, width: int) -> None:
     across = red.any(axis=0).sum()
     # The figure is drawn whole: at its own 400 pixels, or as wide as a phone has room for.
     assert 0.85 * min(400, width - 20) < across <= min(400, width)
+
+
+def test_processes_reach_the_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sme_pinn_atmo.validation import report, spectra
+
+    asked: list[int] = []
+
+    def run(models: list[str], out: Path, *, processes: int, **_: object) -> None:
+        asked.append(processes)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(spectra, "run", run)
+    report.build(folder, "atlas12", ["spectra"], ["atlas12"], processes=3, progress=False)
+    assert asked == [3]
+    assert "enough" in (folder / "index.html").read_text()

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from sme_pinn_atmo import Emulator, demo
 from sme_pinn_atmo.cli import main
 from sme_pinn_atmo.emulator import save_model, write_atomically
+from sme_pinn_atmo.grids import Structures
 from sme_pinn_atmo.validation import spectra
 from sme_pinn_atmo.validation.spectra import WINDOWS, format_failures, format_rows, summarise
 from sme_pinn_atmo.validation.spectrum import layers_of, synthesise_windows
@@ -73,6 +74,31 @@ def test_a_star_that_kills_its_process_does_not_stop_the_others(tmp_path: Path, 
     kept = {row: json.loads((tmp_path / f"{row}.json").read_text()) for row in range(5)}
     assert [row for row, result in kept.items() if result] == [2]
     assert "the process died" in kept[2]["pysme"]["failed"]
+
+
+def test_so_many_nodes_in_so_many_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, structures: Structures
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def do(jobs: Any, processes: int, progress: bool) -> None:
+        seen.update(rows=[j.row for j in jobs], processes=processes)
+        for job in jobs:
+            write_atomically(Path(job.path), json.dumps({**star(5000, 1e-4), "row": job.row}).encode())
+
+    monkeypatch.setattr(spectra, "find", lambda name: tmp_path / Path(name).name)
+    monkeypatch.setattr(spectra, "read", lambda _: structures)
+    monkeypatch.setattr(spectra, "read_lines", lambda _: None)
+    monkeypatch.setattr(spectra, "_digest", lambda _: "0")
+    monkeypatch.setattr(spectra, "_regular", lambda s: np.ones(len(s), bool))
+    monkeypatch.setattr(spectra, "_inside", lambda s, _: np.ones(len(s), bool))
+    monkeypatch.setattr(spectra, "_rows", lambda e, file, *_: np.arange(20 if file == "atlas9.npz" else 0))
+    monkeypatch.setattr(spectra, "write_pysme_grid", lambda *_, **__: None)
+    monkeypatch.setattr(spectra, "_do", do)
+    for nodes, n in ((None, 20), (5, 5)):
+        spectra.run(["atlas9"], tmp_path / "out", nodes=nodes, processes=3, progress=False)
+        assert (len(set(seen["rows"])), seen["processes"]) == (n, 3)
+    assert seen["rows"] != list(range(5))  # drawn
 
 
 @needs_data
