@@ -69,13 +69,28 @@ TESTED: dict[str, dict[str, str]] = {
         "spectra:test_a_spectrum_is_made_and_fitted_back": "SPECTRUM --free --json",
         "options:test_a_fit_is_drawn": "--plot",
         "stars_fit:test_a_star_in_a_file": "--out",
+        "calibration:test_a_fit_takes_corrections": "--corrections",
         "spectra:test_pysme_is_quiet_unless_asked": "--verbose",
     },
     "fit-many": {
         "options:test_options_of_many_fits_arrive":
-            "TABLE --settings --lines --windows --teff --logg --monh --alpha --vmic --vmac --vsini --abundance --prior "
-            "--tie --free --velocity --continuum --normalise --floor --clip --error --medium --resolution --model "
-            "--processes --dask --out",
+            "TABLE --settings --lines --corrections --windows --teff --logg --monh --alpha --vmic --vmac --vsini "
+            "--abundance --prior --tie --free --velocity --continuum --normalise --floor --clip --error --medium "
+            "--resolution --model --processes --dask --out",
+        "spectra:test_pysme_is_quiet_unless_asked": "--verbose",
+    },
+    "calibrate": {
+        "calibration:test_the_command_calibrates_and_writes_a_page": "STARS --out --without --start",
+        "options:test_options_of_a_calibration_arrive": "--lines --model --iterations --work --processes --dask",
+        "spectra:test_pysme_is_quiet_unless_asked": "--verbose",
+    },
+    "write-lines": {
+        "options:test_a_list_is_written_as_it_is_asked_for": "LINES --corrections --format --wave --out",
+        "spectra:test_pysme_is_quiet_unless_asked": "--verbose",
+    },
+    "survey": {
+        "survey:test_the_command_copies_plans_and_makes": "SETTINGS --out --plan --copy --stars --json",
+        "options:test_options_of_a_survey_arrive": "--seed --stars --processes --dask --out",
         "spectra:test_pysme_is_quiet_unless_asked": "--verbose",
     },
     "train": {"options:test_options_arrive": "CONFIG --out --fold --without",
@@ -92,7 +107,8 @@ TESTED: dict[str, dict[str, str]] = {
         "solar:test_bad_input_is_named_before_any_synthesis": "--model --window --lines --atlas",
         "solar:test_korg_in_place_of_pysme": "--code",
         "solar:test_one_window_of_the_sun": "--out",
-        "options:test_options_arrive": "--model --window --lines --atlas --code --out",
+        "solar:test_corrected_lines_stand_beside_the_list_as_it_is": "--corrections",
+        "options:test_options_arrive": "--model --window --lines --atlas --code --out --corrections",
     },
     "validate store-sun": {
         "solar_report:test_only_a_network_that_has_not_seen_the_sun_is_stored": "MODEL --out"},
@@ -118,7 +134,12 @@ TESTED: dict[str, dict[str, str]] = {
                          "validate_spectra:test_so_many_nodes_in_so_many_processes": "--nodes --processes"},
     "validate all": {"options:test_options_arrive": "--model --part --heldout --processes --out",
                      "report:test_processes_reach_the_parts": "--processes"},
-    "validate benchmarks": {"options:test_options_arrive": "--model --star --processes --out"},
+    "validate benchmarks": {"options:test_options_arrive": "--model --star --corrections --processes --out"},
+    "validate calibration": {
+        "options:test_options_of_a_calibrations_checks_arrive":
+            "--part --model --window --off --snr --seed --processes --out --corrections --laboratory --stars --unseen "
+            "--each --halves --alone",
+    },
 }  # fmt: skip
 
 
@@ -168,7 +189,7 @@ def arrived(target: str, *arguments: str) -> dict[str, Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(owner, name, record)
-        result = CliRunner().invoke(main, list(arguments))
+        result = CliRunner().invoke(main, [word for text in arguments for word in text.split()])
     assert isinstance(result.exception, Arrived), result.output
     return seen[0]
 
@@ -196,10 +217,11 @@ def holding(model: Path, path: Path, rows: list[int], file: str = "grid.npz") ->
                      "training.run:train_model",
                      {"out": Path("o.safetensors"), "fold": (2, 5),
                       "planes": [{"teff": (5000.0, 5000.0)}, {"logg": (1.0, 2.0)}]}, marks=torch),
-        ("validate solar --model atlas9 --out o --window 1 2 --window 3 4 --code korg --atlas nso --lines l.lin",
+        ("validate solar --model atlas9 --out o --window 1 2 --window 3 4 --code korg --atlas nso --lines l.lin "
+         "--corrections c",
          "validation.solar:run",
          {"out": Path("o"), "model": "atlas9", "windows": ((1.0, 2.0), (3.0, 4.0)), "code": "korg",
-          "atlas_path": Path("nso"), "lines_path": Path("l.lin")}),
+          "atlas_path": Path("nso"), "lines_path": Path("l.lin"), "corrections": "c"}),
         ("validate interpolation --model atlas9", "validation.interpolation:run", {"model": "atlas9"}),
         ("validate closure atlas9", "emulator:Emulator.load", {"name": "atlas9"}),
         ("validate vturb atlas9 atlas12 --data grid.npz --reference atlas12", "validation.microturbulence:response",
@@ -215,9 +237,11 @@ def holding(model: Path, path: Path, rows: list[int], file: str = "grid.npz") ->
         ("validate all --model a --part sun --part fits --heldout b --heldout c --processes 4 --out o",
          "validation.report:build",
          {"out": Path("o"), "model": "a", "parts": ("sun", "fits"), "heldout": ("b", "c"), "processes": 4}),
-        ("validate benchmarks --model a --model odfnew --star Sun --star x --processes 4 --out o",
+        ("validate benchmarks --model a --model odfnew --star Sun --star x --processes 4 --out o "
+         "--corrections c",
          "validation.benchmarks:main",
-         {"models": ("a", "odfnew"), "stars": ("Sun", "x"), "processes": 4, "out": Path("o")}),
+         {"models": ("a", "odfnew"), "stars": ("Sun", "x"), "processes": 4, "out": Path("o"),
+          "corrections": ("c",)}),
     ],
     ids=lambda v: v.split(" --")[0] if isinstance(v, str) and " " in v else "",
 )  # fmt: skip
@@ -225,7 +249,7 @@ def test_options_arrive(
     folder: Path, structures: Structures, arguments: str, target: str, expected: dict[str, Any]
 ) -> None:
     write_npz(folder / "grid.npz", structures)
-    got = arrived(target, *arguments.split())
+    got = arrived(target, arguments)
     assert {k: got[k] for k in expected} == expected
     if "vturb" in arguments:
         assert [e.name for e in (*got["emulators"], got["reference"])] == ["atlas9", "atlas12", "atlas12"]
@@ -418,8 +442,8 @@ def test_options_of_many_fits_arrive(star: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(distributed, "Client", lambda address: f"client of {address}")
     Table({"name": ["a"], "spectrum": ["s.csv"]}).write("t.ecsv")
-    given = OF_A_FIT | {"--normalise": "", "--teff": "5000", "--monh": "0.2", "--free": "monh", "--processes": "3",
-                        "--dask": "host:1", "--out": "o"}  # fmt: skip
+    given = OF_A_FIT | {"--normalise": "", "--corrections": "c.ecsv", "--teff": "5000", "--monh": "0.2",
+                        "--free": "monh", "--processes": "3", "--dask": "host:1", "--out": "o"}  # fmt: skip
     words = [word for o, v in given.items() for word in (o, *v.split())]
     got = arrived("stars.many:fit_many", "fit-many", "t.ecsv", "--settings", "star.toml", *words)
     (settings,) = got["stars"]
@@ -427,11 +451,86 @@ def test_options_of_many_fits_arrive(star: Path, monkeypatch: pytest.MonkeyPatch
     assert settings.start == {"teff": 5000.0, "logg": 3.9, "monh": 0.2, "alpha": 0.3, "vmic": 2.0, "vmac": 6.0,
                               "vsini": 5.0, "resolution": 30_000.0, "Si": 0.5}  # fmt: skip
     assert (settings.model, settings.lines, settings.windows) == ("atlas9", "lines.lin", "windows.ecsv")
+    assert settings.corrections == "c.ecsv"
     assert (settings.free, settings.priors, settings.ties) == (("monh",), {"monh": (0.3, 0.001)}, {"Si": "monh"})
     assert (settings.error, settings.medium) == (0.1, "vacuum")
     o = settings.options
     assert (o.velocity, o.degree, o.normalise, o.floor, o.clip) == ("star", -1, True, 0.05, 4.0)
     assert o.iterations == 2  # of the settings
+
+
+# ---------------------------------------------------------------------- lines and surveys
+
+
+@pysme
+def test_options_of_a_calibration_arrive(star: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import distributed
+
+    from sme_pinn_atmo.demo import line_list
+
+    from .test_spectra import vald_file
+
+    vald_file(star / "lines.lin")
+    (star / "stars.toml").write_text(
+        '[start]\nresolution = 30000\n[[stars]]\nname = "Sun"\nspectrum = "s.csv"\n'
+        "start = {teff = 5777, logg = 4.44}\n"
+    )
+    monkeypatch.setattr(distributed, "Client", lambda address: f"client of {address}")
+    words = "--lines lines.lin --model atlas9 --iterations 2 --work w --processes 3 --dask host:1 --out o.ecsv"
+    got = arrived("calibration:calibrate", "calibrate", "stars.toml", words)
+    (one,) = got["stars"]
+    assert (one.name, one.settings.model, got["options"].iterations) == ("Sun", "atlas9", 2)
+    assert (got["work"], got["processes"], got["client"]) == (Path("w"), 3, "client of host:1")
+    # Lines of the file, not the packaged ones, which have their references.
+    assert not set(got["lines"]["reference"]) & set(line_list()["reference"])
+
+
+@pysme
+def test_a_list_is_written_as_it_is_asked_for(folder: Path) -> None:
+    from .test_spectra import vald_file
+
+    vald_file(folder / "lines.lin")
+    words = "--format moog --wave 6150 6155 --wave 6160 6165 --out o"
+    got = arrived("calibration.writers:write_lines", "write-lines", "lines.lin", words)
+    assert (got["path"], got["kind"], got["windows"]) == (Path("o"), "moog", ((6150.0, 6155.0), (6160.0, 6165.0)))
+    assert len(got["lines"]) > 3
+    got = arrived("calibration.corrections:Corrections.read", "write-lines", "lines.lin", "--corrections", "c",
+                  "--out", "o")  # fmt: skip
+    assert got == {"source": "c"}
+
+
+@pysme
+def test_options_of_a_calibrations_checks_arrive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sme_pinn_atmo import calibration
+    from sme_pinn_atmo.stars import lines
+
+    monkeypatch.setattr(lines, "galah_lines", lambda windows: windows)
+    monkeypatch.setattr(lines, "read_lines", lambda name, windows: name)
+    monkeypatch.setattr(calibration, "read_stars", lambda table: ([], None, str(table)))
+    command = "validate calibration --processes 4 --out o"
+    got = arrived("validation.calibration:recovery", command,
+                  "--part mock --model atlas9 --window 6150 6160 --off 7 --snr 50 --seed 3")  # fmt: skip
+    assert got["lines"] == got["windows"].windows == ((6150.0, 6160.0),)
+    assert {k: got[k] for k in ("model", "off", "snr", "seed", "processes", "work")} == {
+        "model": "atlas9", "off": 7, "snr": 50.0, "seed": 3, "processes": 4, "work": Path("o/mock")
+    }  # fmt: skip
+    got = arrived("validation.calibration:left_out", command,
+                  "--part unseen --stars t.toml --unseen a --unseen b --each --halves --alone Sun")  # fmt: skip
+    assert {k: got[k] for k in ("lines", "unseen", "each", "halves", "alone", "processes", "out")} == {
+        "lines": "t.toml", "unseen": ("a", "b"), "each": True, "halves": True, "alone": "Sun", "processes": 4,
+        "out": Path("o/unseen"),
+    }  # fmt: skip
+    (folder / "lab").write_text("")
+    assert "--laboratory FILE" in CliRunner().invoke(main, [*command.split(), "--part", "laboratory"]).output
+    got = arrived("calibration:Corrections.read", command, "--part laboratory --laboratory lab --corrections c")
+    assert got == {"source": "c"}
+
+
+def test_options_of_a_survey_arrive(folder: Path) -> None:
+    words = "--seed 7 --stars 12 --processes 3 --dask host:1 --out o.h5"
+    got = arrived("survey:make", "survey", "galah.toml", words)
+    assert (got["out"], got["processes"], got["dask"]) == (Path("o.h5"), 3, "host:1")
+    assert (got["survey"].seed, got["survey"].stars) == (7, 12)
 
 
 # ---------------------------------------------------------------------- scores
