@@ -479,3 +479,16 @@ def test_the_command_calibrates_and_writes_a_page(tmp_path: Path) -> None:
         read_stars(tmp_path / "bad.toml")
     with pytest.raises(ValueError, match="a name of its own"):
         calibrate([], spectra.read_lines())
+
+
+def test_lists_are_written_by_the_command(corrections: Path, tmp_path: Path) -> None:
+    lines = spectra.read_lines()
+    write_lines(tmp_path / "in.lin", lines, "vald")
+    result = CliRunner().invoke(main, [
+        "write-lines", str(tmp_path / "in.lin"), "--corrections", str(corrections), "--format", "moog", "--wave",
+        "6160", "6165", "--out", str(tmp_path / "out.moog"),
+    ])  # fmt: skip
+    assert result.exit_code == 0, result.output
+    table, want = read_moog_lines(tmp_path / "out.moog"), Corrections.read(corrections).apply(lines)[0]
+    inside = (np.asarray(want["wlcent"]) > 6160) & (np.asarray(want["wlcent"]) < 6165)
+    assert np.allclose(table["log_gf"], np.asarray(want["gflog"])[inside], atol=1e-3)
