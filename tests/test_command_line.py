@@ -134,6 +134,7 @@ def test_the_first_use_of_pysme_is_not_in_the_json(tmp_path: Path) -> None:
     env = {**os.environ, "HOME": str(tmp_path / "home")}
     done = run("fit", "flat.ecsv", "--error", "0.1", *SUN, "--free", "monh", "--json", folder=tmp_path, env=env)
     assert "monh" in json.loads(done.stdout)["values"], done.stderr
+    assert "config directory" not in done.stderr
 
 
 def test_doctor_says_what_is_usable_and_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

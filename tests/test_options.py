@@ -350,7 +350,7 @@ def test_each_option_of_a_grid_changes_it(folder: Path) -> None:
 def test_a_golden_file_is_written_beside_the_export(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run("export-julia", "atlas9", "a.pinn")
     assert [p.name for p in folder.iterdir()] == ["a.pinn"]
-    run("export-julia", "atlas9", "b.pinn", "--golden", "b.bin")
+    assert run("export-julia", "atlas9", "b.pinn", "--golden", "b.bin") == "b.pinn\nb.bin\n"
     assert (folder / "a.pinn").read_bytes() == (folder / "b.pinn").read_bytes()
     assert (folder / "b.bin").stat().st_size > 1000
     from sme_pinn_atmo import julia_export

@@ -150,6 +150,20 @@ def test_without_a_network_the_error_says_how_else(cache: Path) -> None:
         bring(_one("http://127.0.0.1:9/whole"), progress=False)
 
 
+def test_without_a_network_many_files_end_soon(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def download(original: Original, target: Path, bar: Any) -> None:
+        asked.append(original.name)
+        raise OSError("no network")
+
+    monkeypatch.setattr(bringing, "_download", download)
+    originals = tuple(Original(f"{i}.bin", ("http://127.0.0.1:9/",)) for i in range(500))
+    with pytest.raises(BringError, match=r"500 of 500 originals of try are missing: 0\.bin: no network"):
+        bring(replace(_one(""), originals=lambda: originals), progress=False)
+    assert len(asked) < 50
+
+
 def test_a_git_blob_id_is_checked(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"hello\n")
     verify(Original("a", (), blob="ce013625030ba8dba906f756967f9e9ca394464a"), tmp_path / "a")  # git hash-object

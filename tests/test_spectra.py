@@ -38,6 +38,7 @@ def test_a_spectrum_is_made_and_fitted_back(folder: Path) -> None:
     start = ["--teff", "5600", "--logg", "4.44", "--vmac", "3", "--resolution", "60000"]
     out = run("fit", "sun.ecsv", "--error", "0.005", *start, "--free", "teff", "--free", "monh", "--json")
     found = json.loads(out)
+    assert not found["warnings"]
     assert found["values"]["teff"] == pytest.approx(5777, abs=3)
     assert found["values"]["monh"] == pytest.approx(0, abs=0.003)
     assert found["reduced_chi2"] < 0.01

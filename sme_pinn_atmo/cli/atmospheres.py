@@ -195,8 +195,10 @@ def export_julia(model: str | None, path: Path | None, everything: bool, golden:
         raise click.UsageError("give MODEL and PATH, or --all")
     emulator = Emulator.load(model)
     export(emulator, path)
+    say(str(path))
     if golden is not None:
         write_golden(emulator, golden)
+        say(str(golden))
 
 
 @click.command(cls=Command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,20 @@ __all__ = ["Command", "Commands", "DataFile", "part_of", "say", "verbose_option"
 
 
 class Command(click.Command):
-    """Ends a mistake in one sentence and exit code 1; whatever libraries print goes to standard error, and PySME says
-    nothing unless the command has `verbose_option` and it is given."""
+    """Ends a mistake in one sentence and exit code 1. What libraries print, and what PySME has to say, goes to standard
+    error if the command has `verbose_option` and it is given, and nowhere otherwise."""
 
     def invoke(self, ctx: click.Context) -> Any:
         from ..quiet import quiet_pysme, verbose_pysme
 
         ctx.obj = sys.stdout
-        speak = verbose_pysme() if ctx.meta.get(_VERBOSE) else quiet_pysme()
+        verbose = ctx.meta.get(_VERBOSE, False)
         try:
-            with contextlib.redirect_stdout(sys.stderr), speak:
+            with (
+                open(os.devnull, "w") as nowhere,
+                contextlib.redirect_stdout(sys.stderr if verbose else nowhere),
+                verbose_pysme() if verbose else quiet_pysme(),
+            ):
                 return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise

@@ -78,7 +78,7 @@ def synthesize(
         raise click.BadParameter(f"{wave[0]:g} to {wave[1]:g} is no range", param_hint="--wave")
     grid = np.arange(wave[0], wave[1] + step / 2, step)
     flux = spectra.synthesize(model, grid, spectra.read_lines(lines), **parameters)
-    meta = {"model": model, **parameters}
+    meta = {"model": model, "medium": "air", **parameters}
     write_table(out, QTable({"wavelength": grid * units.AA, "flux": flux}, meta=meta), out.suffix[1:])
     if plot is not None:
         spectra.plot(plot, grid, {f"PySME on {model}": flux}, _star_text(parameters))

@@ -30,6 +30,9 @@ TRIES = 3
 
 _AT_ONCE = 8
 
+#: So many files that cannot be had, and none that can: there is no network, and the others are not tried.
+_HOPELESS = 2 * _AT_ONCE
+
 
 class BringError(OSError):
     """Originals that could not be brought: which, from where, why, and how else."""
@@ -63,7 +66,11 @@ def bring(one: DataSet, source: Path | None = None, progress: bool = True) -> Pa
     total = sum(o.size for o in wanted)
     bar = tqdm(total=total or None, unit="B", unit_scale=True, desc=one.name, disable=not progress)
 
+    tried = {True: 0, False: 0}
+
     def one_of(original: Original) -> str | None:
+        if source is None and not tried[True] and tried[False] >= _HOPELESS:
+            return f"{original.name}: not tried"
         try:
             target = folder / original.name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -72,8 +79,10 @@ def bring(one: DataSet, source: Path | None = None, progress: bool = True) -> Pa
                 bar.update(target.stat().st_size)
             else:
                 _download(original, target, bar)
+            tried[True] += 1
             return None
         except (OSError, ValueError) as error:
+            tried[False] += 1
             return f"{original.name}: {error}"
 
     with bar, ThreadPoolExecutor(1 if len(wanted) < 3 else _AT_ONCE) as pool:
