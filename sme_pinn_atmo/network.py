@@ -114,7 +114,8 @@ class HydrostaticNetwork(nn.Module):
         m = top * dm[..., :1] + dm @ integral
         dp = rest * dm
         p = top * dp[..., :1] + dp @ integral
-        if self._mass is not None and bool(torch.isfinite(x[..., self._mass]).any()):
+        # While training always, planes among spheres: nothing then waits for the answer of a device.
+        if self._mass is not None and (self.training or bool(torch.isfinite(x[..., self._mass]).any())):
             weight = self._scale_height(q, x) * dm
             above = self._above.to(q.dtype)
             v = torch.ones_like(p)

@@ -16,7 +16,10 @@ from .base import Command, DataFile, part_of, say
 @click.option("--without", metavar="LABEL=VALUE[,...]", multiple=True,
               help="Hold out all models with this value (LABEL=LOW:HIGH: in this range), and score them.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), help="Processor cores to use.")
-def train(config: str, out: Path | None, fold: str | None, without: tuple[str, ...], threads: int | None) -> None:
+@click.option("--device", help="Where to train, as torch names it: cpu, cuda, cuda:1; cpu unless the file says else.")
+def train(
+    config: str, out: Path | None, fold: str | None, without: tuple[str, ...], threads: int | None, device: str | None
+) -> None:
     """Train a model from a configuration file, or the name of a packaged configuration.
 
     Needs torch (the extra `train`) and, for the packaged configurations, data (sme-pinn-atmo data build NAME).
@@ -33,6 +36,12 @@ def train(config: str, out: Path | None, fold: str | None, without: tuple[str, .
         torch.set_num_threads(threads)
     part = None if fold is None else part_of(fold)
     settings = read_config(config)
+    if device is not None:
+        try:
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise click.UsageError(f"--device {device}: {str(error).splitlines()[0]}") from None
+        settings["training"]["device"] = device
     path = out or Path(f"{settings['name']}.safetensors")
     card = train_model(settings, path, fold=part, planes=[parse_plane(text) for text in without])
     say(f"{path}: {card['training']['steps']} steps in {card['training']['seconds']} s")

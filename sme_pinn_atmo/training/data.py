@@ -251,6 +251,7 @@ def load_source(
 
     Keys: `name`; `path`; `select` (column -> value or list of values); `within` (column -> [low, high]; unknown
     values pass); `defaults` (label -> value where the file has no such label);
+    `columns` (those of `COLUMNS` to learn, all of them by default);
     `drop` (rows of the file to leave out); `other_depths` ([first, step], see that function);
     `free` (label -> [low, high] that the structures do not depend on it over); `evaluate` (part k of n of it is held
     out where `fold` = (k, n)); `weight` (share of a batch); `corpus` (the set's own name unless it shares another's);
@@ -276,6 +277,7 @@ def load_source(
     height = _height_over_radius(structures, log_tau)
     keep &= consistent(y, x, labels, np.log(10.0) * log_tau, float(source.get("tolerance", 0.05)), height)
     y = np.where(np.isfinite(y), y, 0.0)
+    mask &= np.isin(COLUMNS, source.get("columns", COLUMNS))[:, None]
     held = np.zeros(len(rows), bool)
     if fold is not None and source.get("evaluate"):
         # Drawn over all rows of the source, before any is dropped: the same stars whatever the cuts.

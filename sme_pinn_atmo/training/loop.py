@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..runtime import FIELDS
 from .data import COLUMNS, TrainingSet, depth_grid, neighbours, network_fields
 from .muon import Muon
 
-__all__ = ["SCALES", "corpora", "profile_loss", "slope_loss", "train_network"]
+__all__ = ["SCALES", "Run", "corpora", "profile_loss", "slope_loss", "train_network"]
 
 #: Relative errors at which the loss turns from quadratic to linear, for each of `COLUMNS`: what counts as small.
 SCALES = {"temperature": 2e-4, "opacity": 1.5e-3, "radiative_acceleration": 1e-2, "electron_density": 2.5e-3,
@@ -46,8 +47,14 @@ def slope_loss(predicted: Tensor, y: Tensor, mask: Tensor) -> Tensor:
     return _mean_size(error[:n] - error[n:], mask[:n] & mask[n:])
 
 
+@lru_cache
+def _inverse_scales(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """1 / `SCALES` in the order of `COLUMNS`, brought to the device once."""
+    return torch.tensor([1 / SCALES[c] for c in COLUMNS], dtype=dtype, device=device)
+
+
 def _errors(predicted: Tensor, y: Tensor) -> Tensor:
-    inverse = torch.tensor([1 / SCALES[c] for c in COLUMNS], dtype=predicted.dtype, device=predicted.device)
+    inverse = _inverse_scales(predicted.dtype, predicted.device)
     if predicted.shape[1] == len(FIELDS):  # the density of atoms, the last but one, is no column
         predicted = torch.cat([predicted[:, :6], predicted[:, 7:]], 1)
     else:
@@ -62,105 +69,194 @@ def _mean_size(error: Tensor, mask: Tensor) -> Tensor:
 
 def train_network(
     sets: Sequence[TrainingSet], config: Mapping[str, Any], checkpoint: Path, domain: Domain, *, progress: bool = True
-) -> HydrostaticNetwork:
-    """Train on every star that is not held out; returns the network with its final weights.
+) -> tuple[HydrostaticNetwork, dict[str, Any]]:
+    """Train on every star that is not held out; returns the network with its final weights, and the seconds that
+    training took (all parts of an interrupted one) and the device that it ran on.
 
     `config` has `seed`, the table `network` (labels, features, width, depth, n_component, log_tau) and the
     table `training` (steps, batch, learning_rate, epoch: steps between checkpoints, start: weights to start
     from, collocation: stars anywhere in `domain` that must be physical, gradient: weight of `slope_loss`, for which
     half of a batch are neighbours of the other half, seed: of the weights and batches, where it is not to be that of
-    the folds). With `checkpoint` there, training goes on from it. Same configuration, same machine: same weights.
+    the folds, device: "cpu" or one that torch knows). With `checkpoint` there, training goes on from it. Same
+    configuration, same machine: same weights.
     """
     t = config["training"]
-    seed = t.get("seed", config["seed"])
-    torch.manual_seed(seed)
-    device = torch.device(t.get("device", "cpu"))
-    x, y, mask, corpus, weight = _stack(sets, device)
-    net = build(config, len(corpora(sets)))
-    width = _free(sets, net.labels).to(device)
-    first = corpus == 0 if t.get("basis_from_first") else torch.ones_like(corpus, dtype=torch.bool)
-    ln_tau = net.ln_tau.numpy()
-    q = network_fields(y[first].cpu().numpy(), x[first].cpu().numpy(), net.labels, ln_tau)
-    net.start_from(x.cpu(), torch.tensor(q))
-    if "start" in t:
-        net.load_state_dict(torch.load(t["start"], weights_only=True))
-    net.to(device)
-    optimisers: list[Any] = list(_optimisers(net, t))
-    schedules: list[Any] = [torch.optim.lr_scheduler.LambdaLR(o, lambda s: _schedule(s, t)) for o in optimisers]
-    generator = torch.Generator().manual_seed(seed)
-    # Stars all over the domain, also where no model is: structures must be physical there too.
-    exported = corpora(sets).index(config.get("export", sets[0].corpus))
-    anywhere = None
-    if t.get("collocation"):
-        anywhere = torch.tensor(as_planes(domain.sample(100_000, seed), net.labels, None)).to(device)
-    step, hard = 0, None
+    run = Run(sets, config, domain)
     if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
-        if state["steps"] != t["steps"]:
-            raise ValueError(f"{checkpoint} is of a run of {state['steps']} steps, the configuration says {t['steps']}")
-        net.load_state_dict(state["net"])
-        for o, s in zip((*optimisers, *schedules), state["optimisers"], strict=True):
-            o.load_state_dict(s)
-        generator.set_state(state["generator"])
-        step = state["step"]
-    bar = tqdm(total=t["steps"], initial=step, disable=not progress, desc=config["name"], unit="step", mininterval=5)
-    share = weight / weight.sum()
-    near = None
-    if t.get("gradient"):  # of planes, with their infinite mass, among themselves
-        near = torch.tensor(neighbours(torch.nan_to_num(x, posinf=0.0).cpu().numpy(), corpus.cpu().numpy()))
+        run.load(torch.load(checkpoint, weights_only=True, map_location="cpu"), checkpoint)
+    bar = tqdm(total=run.steps, initial=run.step, disable=not progress, desc=config["name"], unit="step", mininterval=5)
     running, last = None, time.monotonic()
-    while step < t["steps"]:
-        pick = torch.multinomial(share.cpu(), t["batch"], replacement=True, generator=generator)
-        if near is not None:
-            half = pick[: len(pick) // 2]
-            pick = torch.cat([half, near[half, torch.randint(near.shape[1], half.shape, generator=generator)]])
-        pick = pick.to(device)
-        labels = x[pick]
-        if width.any():
+    while run.step < run.steps:
+        before = run.step
+        value = run.epoch()
+        bar.update(run.step - before)
+        running = value if running is None else 0.7 * running + 0.3 * value
+        bar.set_postfix(loss=f"{running:.4f}")
+        if not np.isfinite(value):
+            raise FloatingPointError(f"the loss is {value} at step {run.step}: lower training.learning_rate")
+        if time.monotonic() - last >= t.get("checkpoint_seconds", 15) or run.step == run.steps:
+            last = time.monotonic()
+            buffer = io.BytesIO()
+            torch.save(run.state(), buffer)
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(checkpoint, buffer.getvalue())
+    bar.close()
+    return run.net.cpu(), {"seconds": round(run.seconds), "device": run.device_name}
+
+
+class Run:
+    """A training under way: network, optimisers, random numbers, the step it is at, and the seconds that it took.
+
+    Random numbers are drawn on the processor an epoch at a time, so that a step is one and the same sequence of tensor
+    operations on any device; on a GPU that sequence is recorded once and replayed.
+    """
+
+    def __init__(self, sets: Sequence[TrainingSet], config: Mapping[str, Any], domain: Domain) -> None:
+        self.options = t = config["training"]
+        self.steps, self.step, self.seconds = int(t["steps"]), 0, 0.0
+        seed = t.get("seed", config["seed"])
+        torch.manual_seed(seed)
+        self.device = device = torch.device(t.get("device", "cpu"))
+        self.device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        x, self.y, self.mask, self.corpus, weight = _stack(sets)
+        self.net = net = build(config, len(corpora(sets)))
+        self.width = _free(sets, net.labels)
+        first = self.corpus == 0 if t.get("basis_from_first") else torch.ones_like(self.corpus, dtype=torch.bool)
+        q = network_fields(self.y[first].numpy(), x[first].numpy(), net.labels, net.ln_tau.numpy())
+        net.start_from(x, torch.tensor(q))
+        if "start" in t:
+            net.load_state_dict(torch.load(t["start"], weights_only=True))
+        self.share = weight / weight.sum()
+        self.near = None
+        if t.get("gradient"):  # planes, with their infinite mass, and stars with a free label each among themselves
+            nodes = torch.where(self.width[1] > 0, self.width[0], torch.nan_to_num(x, posinf=0.0))
+            self.near = torch.tensor(neighbours(nodes.numpy(), self.corpus.numpy()))
+        net.to(device)
+        self.x, self.y, self.mask = x.to(device), self.y.to(device, torch.float32), self.mask.to(device)
+        self.corpus, self.width = self.corpus.to(device), self.width.to(device)
+        self.optimisers, self.rates = _optimisers(net, t)
+        self.generator = torch.Generator().manual_seed(seed)
+        # Stars all over the domain, also where no model is: structures must be physical there too.
+        self.exported = corpora(sets).index(config.get("export", sets[0].corpus))
+        self.anywhere = None
+        if t.get("collocation"):
+            self.anywhere = torch.tensor(as_planes(domain.sample(100_000, seed), net.labels, None)).to(device)
+        self.drawn: dict[str, Tensor] = {}
+        self.at = torch.zeros(1, dtype=torch.long, device=device)
+        self.loss = torch.zeros((), device=device)
+        self.graph: Any = None
+        self.stream = None
+        if device.type == "cuda":  # of its own: several trainings share a GPU well, each of them being small
+            self.stream = torch.cuda.Stream()
+            self.stream.wait_stream(torch.cuda.current_stream())
+
+    # ------------------------------------------------------------------ steps
+
+    def epoch(self) -> float:
+        """As many steps as lie between checkpoints; returns the loss of the last."""
+        start, n = time.monotonic(), min(int(self.options["epoch"]), self.steps - self.step)
+        with torch.cuda.stream(self.stream):
+            self._draw(n)
+            for i in range(n):
+                if self.stream is None or (self.graph is None and i < 3):
+                    self._advance()
+                else:
+                    self._replay()
+                self.step += 1
+            loss = float(self.loss)
+        self.seconds += time.monotonic() - start
+        return loss
+
+    def _draw(self, n: int) -> None:
+        """The random numbers of the next n steps, and their rates of learning."""
+        t, generator = self.options, self.generator
+        pick = torch.multinomial(self.share, n * t["batch"], replacement=True, generator=generator).view(n, -1)
+        if self.near is not None:
+            half = pick[:, : t["batch"] // 2]
+            label = torch.randint(self.near.shape[1], half.shape, generator=generator)
+            pick = torch.cat([half, self.near[half, label]], 1)
+        drawn = {"pick": pick}
+        if self.width.any():
+            shape = (n, t["batch"], self.x.shape[1])
+            drawn["free"] = torch.rand(shape, generator=generator)
+        if self.anywhere is not None:
+            hard = _hardest(self.net, self.anywhere, self.exported, generator)
+            some = torch.randint(len(self.anywhere), (n, t["collocation"]), generator=generator)
+            again = torch.randint(len(hard), (n, t["collocation"] // 2), generator=generator)
+            drawn["anywhere"] = torch.cat([some, hard.cpu()[again]], 1)
+        drawn["rate"] = torch.tensor([_schedule(s, t) for s in range(self.step, self.step + n)])
+        for name, value in drawn.items():
+            # What is recorded reads the memory that it was recorded with.
+            if name not in self.drawn:
+                shape = (int(t["epoch"]), *value.shape[1:])
+                self.drawn[name] = torch.empty(shape, dtype=value.dtype, device=self.device)
+            self.drawn[name][:n].copy_(value)
+        self.at.zero_()
+
+    def _now(self, name: str) -> Tensor:
+        """What was drawn for this step."""
+        return self.drawn[name].index_select(0, self.at)[0]
+
+    def _advance(self) -> None:
+        """One step; nothing here waits for the device."""
+        pick = self._now("pick")
+        labels = self.x[pick]
+        if "free" in self.drawn:
             # Another value of a label that a structure does not depend on, each time that it is met.
-            low, span = width[:, pick]
-            labels = torch.where(
-                span > 0, low + span * torch.rand(labels.shape, generator=generator).to(device), labels
-            )
-        predicted = net(labels, corpus[pick])
-        loss = profile_loss(predicted, y[pick], mask[pick], torch.ones_like(weight[pick]))
-        if near is not None:
-            loss = loss + t["gradient"] * slope_loss(predicted, y[pick], mask[pick])
-        if anywhere is not None:
-            if hard is None:
-                hard = _hardest(net, anywhere, exported, generator)
-            some = torch.randint(len(anywhere), (t["collocation"],), generator=generator).to(device)
-            again = torch.randint(len(hard), (t["collocation"] // 2,), generator=generator).to(device)
+            low, span = self.width[:, pick]
+            labels = torch.where(span > 0, low + span * self._now("free"), labels)
+        predicted = self.net(labels, self.corpus[pick])
+        y, mask = self.y[pick], self.mask[pick]
+        loss = profile_loss(predicted, y, mask, torch.ones_like(predicted[:, 0, 0]))
+        if self.near is not None:
+            loss = loss + self.options["gradient"] * slope_loss(predicted, y, mask)
+        if self.anywhere is not None:
             # The logarithm, because one star may be off by powers of ten and must not stop all others.
-            loss = loss + 30 * torch.log1p(net.unphysical(anywhere[torch.cat([some, hard[again]])], exported)).mean()
-        for o in optimisers:
+            unphysical = self.net.unphysical(self.anywhere[self._now("anywhere")], self.exported)
+            loss = loss + 30 * torch.log1p(unphysical).mean()
+        for o in self.optimisers:
             o.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(net.parameters(), t.get("clip", 1.0))
-        for o, s in zip(optimisers, schedules, strict=True):
-            # A star far from all models may dominate a step: that step is lost, not the run.
-            if norm < 1e5:
-                o.step()
-            s.step()
-        step += 1
-        bar.update()
-        if step % t["epoch"] == 0 or step == t["steps"]:
-            hard = None
-            value = float(loss.detach())
-            running = value if running is None else 0.7 * running + 0.3 * value
-            bar.set_postfix(loss=f"{running:.4f}")
-            if not np.isfinite(value):
-                raise FloatingPointError(f"the loss is {value} at step {step}: lower training.learning_rate")
-            if time.monotonic() - last >= t.get("checkpoint_seconds", 15) or step == t["steps"]:
-                last = time.monotonic()
-                buffer = io.BytesIO()
-                states = [o.state_dict() for o in (*optimisers, *schedules)]
-                torch.save({"net": net.state_dict(), "optimisers": states, "generator": generator.get_state(),
-                            "step": step, "steps": t["steps"]}, buffer)  # fmt: skip
-                checkpoint.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(checkpoint, buffer.getvalue())
-    bar.close()
-    return net.cpu()
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.options.get("clip", 1.0))
+        # A star far from all models may dominate a step: that step is lost, not the run.
+        good = norm < 1e5
+        for p in self.net.parameters():
+            if p.grad is not None:
+                p.grad.nan_to_num_(0.0, 0.0, 0.0)
+        rate = self._now("rate") * good
+        for o, full in zip(self.optimisers, self.rates, strict=True):
+            for group in o.param_groups:
+                group["lr"].copy_(full * rate)
+            o.step()
+        self.loss.copy_(loss.detach())
+        self.at += 1
+
+    def _replay(self) -> None:
+        if self.graph is None:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+                self._advance()
+            self.graph = graph
+        self.graph.replay()
+
+    # ------------------------------------------------------------------ to and from a checkpoint
+
+    def state(self) -> dict[str, Any]:
+        """All that `load` needs to go on; at the end the optimisers have no more to say."""
+        optimisers = [o.state_dict() for o in self.optimisers] if self.step < self.steps else []
+        return {"net": self.net.state_dict(), "optimisers": optimisers, "generator": self.generator.get_state(),
+                "step": self.step, "steps": self.steps, "seconds": self.seconds,
+                "device": self.device_name}  # fmt: skip
+
+    def load(self, state: Mapping[str, Any], file: Path) -> None:
+        """Go on from what `state` gave; ValueError where that was a run of another length."""
+        if state["steps"] != self.steps:
+            raise ValueError(f"{file} is of a run of {state['steps']} steps, the configuration says {self.steps}")
+        self.net.load_state_dict(state["net"])
+        for o, s in zip(self.optimisers, state["optimisers"], strict=state["step"] < self.steps):
+            o.load_state_dict(s)
+        self.generator.set_state(state["generator"])
+        self.step, self.seconds, self.device_name = int(state["step"]), state["seconds"], state["device"]
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
@@ -184,7 +280,7 @@ def build(config: Mapping[str, Any], n_corpus: int) -> HydrostaticNetwork:
     )  # fmt: skip
 
 
-def _stack(sets: Sequence[TrainingSet], device: torch.device) -> tuple[Tensor, ...]:
+def _stack(sets: Sequence[TrainingSet]) -> tuple[Tensor, ...]:
     """Labels, profiles, masks, corpus numbers and weights of the stars that train."""
     parts: list[list[np.ndarray]] = [[], [], [], [], []]
     order = corpora(sets)
@@ -195,7 +291,7 @@ def _stack(sets: Sequence[TrainingSet], device: torch.device) -> tuple[Tensor, .
         columns = (s.x[use], s.y[use], s.mask[use], np.full(len(share), order.index(s.corpus)), share)
         for part, value in zip(parts, columns, strict=True):
             part.append(value)
-    return tuple(torch.tensor(np.concatenate(p)).to(device) for p in parts)
+    return tuple(torch.tensor(np.concatenate(p)) for p in parts)
 
 
 def _free(sets: Sequence[TrainingSet], labels: Sequence[str]) -> Tensor:
@@ -207,15 +303,14 @@ def _free(sets: Sequence[TrainingSet], labels: Sequence[str]) -> Tensor:
     return torch.cat(parts, 1)
 
 
-def _optimisers(net: HydrostaticNetwork, t: Mapping[str, Any]) -> list[torch.optim.Optimizer]:
-    """Muon (orthogonalised momentum) for the branch's square matrices, Adam for the rest."""
+def _optimisers(net: HydrostaticNetwork, t: Mapping[str, Any]) -> tuple[list[torch.optim.Optimizer], list[float]]:
+    """Muon (orthogonalised momentum) for the branch's square matrices, Adam for the rest; and their full rates."""
     square = list(net.w)
     rest = [p for p in net.parameters() if not any(p is s for s in square)]
-    lr = t["learning_rate"]
-    return [
-        Muon(square, lr=t.get("muon_rate", 10 * lr)),
-        torch.optim.Adam(rest, lr=lr, betas=(0.9, 0.99)),
-    ]
+    rates = [t.get("muon_rate", 10 * t["learning_rate"]), t["learning_rate"]]
+    muon_rate, adam_rate = (torch.tensor(r, device=net.b_in.device) for r in rates)
+    adam = torch.optim.Adam(rest, lr=adam_rate, betas=(0.9, 0.99), capturable=net.b_in.is_cuda)
+    return [Muon(square, lr=muon_rate), adam], rates
 
 
 def _schedule(step: int, t: Mapping[str, Any]) -> float:

@@ -23,11 +23,13 @@ class Muon(torch.optim.Optimizer):
     Parameters
     ----------
     matrices : parameters of one square shape
-    lr : rate; momentum : of the running mean of gradients (Nesterov's)
+    lr : rate, or a tensor that holds it; momentum : of the running mean of gradients (Nesterov's)
     iterations : of the quintic
     """
 
-    def __init__(self, matrices: Iterable[Tensor], lr: float, momentum: float = 0.95, iterations: int = 4) -> None:
+    def __init__(
+        self, matrices: Iterable[Tensor], lr: float | Tensor, momentum: float = 0.95, iterations: int = 4
+    ) -> None:
         super().__init__(list(matrices), {"lr": lr, "momentum": momentum, "iterations": iterations})
 
     @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
@@ -40,7 +42,7 @@ class Muon(torch.optim.Optimizer):
                 mean.lerp_(p.grad, 1 - group["momentum"])
                 updates.append(torch.lerp(p.grad, mean, group["momentum"]))
             for p, update in zip(matrices, orthogonal(torch.stack(updates), group["iterations"]), strict=True):
-                p.sub_(update, alpha=group["lr"])
+                p.sub_(update * group["lr"])
 
 
 def orthogonal(x: Tensor, iterations: int) -> Tensor:

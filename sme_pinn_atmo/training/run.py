@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -80,7 +79,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
             f"{file}: solar_scale = {config['solar_scale']!r}; allowed: {', '.join(SOLAR_SCALES)}"
         )
     known = {"name", "path", "select", "within", "defaults", "weight", "tolerance", "evaluate", "corrects", "corpus",
-             "drop", "free", "other_depths"}  # fmt: skip
+             "columns", "drop", "free", "other_depths"}  # fmt: skip
     for source in config["data"]:
         for key in ("name", "path"):
             if key not in source:
@@ -97,17 +96,20 @@ def load_sets(
     """The training sets of a configuration, in its order.
 
     With `fold` = (k, n), part k of n (drawn by the seed) of every set marked `evaluate` is held out, and with
-    it the models of sets of another corpus that have the same teff, logg and m_h, except a teacher's: those are
-    predictions, whatever computed models exist there. With `planes` every model in one of them is held out.
+    it the same rows of their files in other sets, and the models of sets of another corpus that have the same teff,
+    logg and m_h, except a teacher's: those are predictions, whatever computed models exist there. With `planes` every
+    model in one of them is held out, a teacher's too.
     """
     labels, grid = config["network"]["labels"], depth_grid(config)
     sets = [load_source(s, labels, grid, config["seed"], fold) for s in config["data"]]
     held = {(s.corpus, tuple(np.round(x[:3], 3))) for s in sets for x in s.x[s.held]}
     teachers = {s["name"] for s in config["data"] if "corrects" in s}
-    sets = [
-        s if s.name in teachers else replace(s, held=s.held | _among(s, held) | in_planes(s.x, labels, planes))
-        for s in sets
-    ]
+    rows = {(c["path"], row) for c, s in zip(config["data"], sets, strict=True) for row in s.index[s.held].tolist()}
+    for i, (source, s) in enumerate(zip(config["data"], sets, strict=True)):
+        out = s.held | in_planes(s.x, labels, planes)
+        if s.name not in teachers:
+            out |= _among(s, held) | np.array([(source["path"], row) in rows for row in s.index.tolist()])
+        sets[i] = replace(s, held=out)
     names = [s.name for s in sets]
     for i, source in enumerate(config["data"]):
         if "corrects" in source:
@@ -132,13 +134,12 @@ def train_model(
     A model trained on a fold, or without some planes, gets its scores on the models held out, and its error model from
     them.
     """
-    start = time.monotonic()
     sets = load_sets(config, fold, planes)
     domain = _domain(config, sets)
     checkpoint = out.with_suffix(".checkpoint")
-    network = train_network(sets, config, checkpoint, domain, progress=progress)
+    network, took = train_network(sets, config, checkpoint, domain, progress=progress)
     tensors = network.export(corpora(sets).index(config.get("export", sets[0].corpus)))
-    card = _card(config, sets, domain, fold, planes, time.monotonic() - start)
+    card = _card(config, sets, domain, fold, planes, took)
     save_model(out, tensors, card)
     if fold is not None or planes:
         heldout = heldout_models(config, sets)
@@ -178,7 +179,7 @@ def _domain(config: Mapping[str, Any], sets: list[TrainingSet]) -> Domain:
 
 def _card(
     config: Mapping[str, Any], sets: list[TrainingSet], domain: Domain, fold: tuple[int, int] | None,
-    planes: Sequence[Plane], seconds: float,
+    planes: Sequence[Plane], took: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     labels = config["network"]["labels"]
     data = [
@@ -208,7 +209,7 @@ def _card(
             "seed": config["seed"],
             **config["training"],
             "network": {k: config["network"][k] for k in ("width", "depth", "n_component", "log_tau")},
-            "seconds": round(seconds),
+            **took,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "machine": platform.machine(),
