@@ -31,11 +31,14 @@ FORMAT = 1
 _ENTRY_POINTS = "sme_pinn_atmo.models"
 _PACKAGED = Path(__file__).parent / "models"
 #: Axes of every tensor: f features, h width, k layers, c coefficients, q fields, p components, d depths; of the error
-#: model n held-out models, l labels, e fields, m knots in depth.
+#: model n held-out models, t models trained on, l labels, e fields, m knots in depth.
 _AXES = {"feature_mean": "f", "feature_scale": "f", "w_in": "hf", "b_in": "h", "w": "khh", "b": "kh", "w_out": "ch",
          "b_out": "c", "basis": "qpd", "mean": "qd", "ln_tau": "d"}  # fmt: skip
 _ERROR_AXES = {"error_labels": "nl", "error_log_square": "nem", "error_prior": "em", "error_weight": "",
                "error_width": "l", "error_ln_tau": "m"}  # fmt: skip
+#: Of the models trained on, and of an error model that knows how far they are.
+_NODE_AXES = {"nodes": "tl"}
+_COVERAGE_AXES = {**_NODE_AXES, "error_per_step": "l", "error_growth": "e"}
 
 
 class ModelFileError(ValueError):
@@ -107,6 +110,7 @@ class Emulator:
     domain: Domain
     card: Mapping[str, Any]
     errors: ErrorModel | None = None
+    nodes: NDArray[np.float64] | None = None
 
     # ------------------------------------------------------------------ loading
 
@@ -128,7 +132,8 @@ class Emulator:
             network = Network(labels, tuple(card["features"]), {n: tensors[n] for n in _AXES})
         except ValueError as error:
             raise ModelFileError(f"the model {path} cannot be used: {error}") from None
-        return cls(card["name"], network, Domain.from_dict(card["domain"]), card, errors)
+        nodes = np.asarray(tensors["nodes"], dtype=float) if "nodes" in tensors else None
+        return cls(card["name"], network, Domain.from_dict(card["domain"]), card, errors, nodes)
 
     # ------------------------------------------------------------------ use
 
@@ -451,6 +456,8 @@ def _wrong_in_tensors(tensors: Mapping[str, NDArray[Any]], n_feature: int, n_lab
     """Which tensor is missing, or does not go with the others or the card; empty where all is well."""
     size = {"f": n_feature, "l": n_label, "e": len(ERROR_FIELDS)}
     axes = _AXES | (_ERROR_AXES if any(name.startswith("error_") for name in tensors) else {})
+    axes |= _NODE_AXES if "nodes" in tensors else {}
+    axes |= _COVERAGE_AXES if "error_growth" in tensors else {}
     for name, letters in axes.items():
         if name not in tensors:
             return f"the tensor {name!r} is missing"
@@ -471,7 +478,7 @@ def _wrong_in_tensors(tensors: Mapping[str, NDArray[Any]], n_feature: int, n_lab
         return "a scale of a feature is 0"
     if "error_width" in tensors and ((tensors["error_width"] <= 0).any() or tensors["error_weight"] < 0):
         return "a weight is negative, or a width not positive"
-    if any((np.abs(tensors.get(f"error_{n}", np.zeros(1))) > 100).any() for n in ("log_square", "prior")):
+    if any((np.abs(tensors.get(f"error_{n}", np.zeros(1))) > 100).any() for n in ("log_square", "prior", "growth")):
         return "an error is out of all bounds"
     return ""
 

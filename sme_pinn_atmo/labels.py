@@ -61,8 +61,8 @@ class Strip:
             # The outermost groups speak for the ends of the range.
             centres[0], centres[-1] = ends
             x = centres[np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(centres) - 1)]
-        # Single stars off the grid (a Sun, say) do not define a range.
-        knots = [v for v in np.unique(x) if (x == v).sum() > 1 or v in ends]
+        # Stars off the grid (a Sun, say) do not define a range.
+        knots = [v for v in np.unique(x) if len(np.unique(y[x == v])) > 1 or v in ends]
         rows = [y[x == v] for v in knots]
         return cls(label, along, tuple(map(float, knots)), tuple(float(r.min()) for r in rows),
                    tuple(float(r.max()) for r in rows))  # fmt: skip

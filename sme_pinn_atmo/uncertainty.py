@@ -1,4 +1,5 @@
-"""How far a prediction may be off: the errors seen on held-out models, averaged over those near in the labels."""
+"""How far a prediction may be off: the errors seen on held-out models, averaged over those near in the labels, and
+larger the farther the models that the network was trained on are."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ERROR_FIELDS", "ErrorModel"]
+__all__ = ["ERROR_FIELDS", "ErrorModel", "distance_in_steps", "logarithmic"]
 
 Array = NDArray[np.float64]
 
@@ -18,6 +19,39 @@ Array = NDArray[np.float64]
 ERROR_FIELDS = ("temperature", "opacity", "radiative_acceleration", "electron_density", "rhox", "gas_pressure")
 
 _TENSORS = ("labels", "log_square", "prior", "weight", "width", "ln_tau")
+_COVERAGE = ("per_step", "growth")
+
+
+def logarithmic(x: Array, teff: int) -> Array:
+    """Labels (..., n_label) with log10 Teff in the place of Teff."""
+    z = np.array(x, dtype=float)
+    z[..., teff] = np.log10(z[..., teff])
+    return z
+
+
+def distance_in_steps(z: Array, nodes: Array, per_step: Array) -> Array:
+    """How far labels z (..., n_label), Teff as log10 Teff, are from the models that a network was trained on (...,).
+
+    In steps of their grid, and 0 where as many models are near as around one node that a full grid lacks:
+    d^2 = max(0, ln(rho_0 / rho) / 2), rho the sum over the models of exp(-2 d_i^2), d_i the distance to each, and
+    rho_0 that around the node. Far away it is about the distance to the nearest model.
+
+    nodes : (n, n_label) labels of the models; per_step : (n_label,) 1 / step of each label, 0 for one that does not
+    count
+    """
+    use = per_step > 0
+    scaled = np.ascontiguousarray((nodes[:, use] * per_step[use]).T)
+    flat = (z[..., use] * per_step[use]).reshape(-1, int(use.sum()))
+    lacking = (1 + 2 * np.exp(-2.0)) ** use.sum() - 1
+    out = np.empty(len(flat))
+    for i in range(0, len(flat), 64):
+        part = flat[i : i + 64]
+        square = np.zeros((len(part), len(nodes)))
+        for j, column in enumerate(scaled):
+            square += (part[:, j, None] - column) ** 2
+        nearest = square.min(axis=1)
+        out[i : i + 64] = nearest - 0.5 * np.log(np.exp(-2 * (square - nearest[:, None])).sum(axis=1) / lacking)
+    return np.sqrt(np.maximum(out, 0.0)).reshape(z.shape[:-1])
 
 
 @lru_cache(maxsize=32)
@@ -36,7 +70,8 @@ class ErrorModel:
     The logarithm of the variance at labels x is the mean of `log_square`, with weights `weight` exp(-|z - z_i|^2 / 2),
     z = labels / width with Teff as its logarithm, and of `prior` with weight 1: far from every held-out model the prior
     is all that is left. Logarithms, because errors of one model in ten are several times those of its neighbours, and
-    a mean of squares would be theirs.
+    a mean of squares would be theirs. The standard deviation of a field then grows as exp(growth d), d the
+    `distance_in_steps` to the models of the training.
 
     Attributes
     ----------
@@ -46,6 +81,8 @@ class ErrorModel:
     weight : () of a held-out model at its own labels, that of the prior being 1
     width : (n_label,) of the kernel
     ln_tau : (n_knot,) knots in ln tau_Ross
+    nodes, per_step : models of the training and what makes a step of their grid, see `distance_in_steps`
+    growth : (6,) of ln of the standard deviation of each field with that distance
     teff : which label is Teff
     """
 
@@ -55,19 +92,37 @@ class ErrorModel:
     weight: Array
     width: Array
     ln_tau: Array
+    nodes: Array | None = None
+    per_step: Array | None = None
+    growth: Array | None = None
     teff: int = 0
 
-    def variance(self, x: Array) -> Array:
-        """Squared relative standard deviation (..., 6, n_knot) at labels x (..., n_label)."""
-        z = x.copy()
-        z[..., self.teff] = np.log10(z[..., self.teff])
-        return self._mean(self._kernel(z))
+    def variance(self, x: Array, distance: Array | None = None) -> Array:
+        """Squared relative standard deviation (..., 6, n_knot) at labels x (..., n_label).
 
-    def leave_one_out(self) -> Array:
-        """Variance (n, 6, n_knot) that the other held-out models give each of them."""
+        distance : (...,) in steps, where it is not that to `nodes`
+        """
+        z = logarithmic(x, self.teff)
+        return self._grown(self._mean(self._kernel(z)), self.distance(z) if distance is None else distance)
+
+    def leave_one_out(self, distance: Array | None = None) -> Array:
+        """Variance (n, 6, n_knot) that the other held-out models give each of them, at a distance (n,) in steps from
+        the models of the training that each was kept from."""
         weight = self._kernel(self.labels)
         np.fill_diagonal(weight, 0.0)
-        return self._mean(weight)
+        return self._grown(self._mean(weight), distance)
+
+    def distance(self, z: Array) -> Array | None:
+        """`distance_in_steps` (...,) of labels z with the logarithm of Teff; None where no models are recorded."""
+        if self.nodes is None or self.per_step is None:
+            return None
+        return distance_in_steps(z, self.nodes, self.per_step)
+
+    def _grown(self, variance: Array, distance: Array | None) -> Array:
+        if distance is None or self.growth is None:
+            return variance
+        factor: Array = np.exp(2 * self.growth * distance[..., None])
+        return variance * factor[..., None]
 
     def _kernel(self, z: Array) -> Array:
         distance = (z[..., None, :] - self.labels) / self.width
@@ -99,12 +154,16 @@ class ErrorModel:
 
     def tensors(self) -> dict[str, Any]:
         """Arrays to store beside the weights."""
-        return {f"error_{name}": np.asarray(getattr(self, name), dtype=np.float32, order="C") for name in _TENSORS}
+        names = (*_TENSORS, *(() if self.nodes is None else _COVERAGE))
+        return {f"error_{name}": np.asarray(getattr(self, name), dtype=np.float32, order="C") for name in names}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Any], teff: int) -> ErrorModel | None:
         """The inverse of `tensors`; None where a model was stored without."""
         if "error_labels" not in tensors:
             return None
-        arrays = {n: np.asarray(tensors[f"error_{n}"], dtype=float, order="C") for n in _TENSORS}
+        names = (*_TENSORS, *(_COVERAGE if "error_growth" in tensors else ()))
+        arrays = {n: np.asarray(tensors[f"error_{n}"], dtype=float, order="C") for n in names}
+        if "error_growth" in tensors:
+            arrays["nodes"] = logarithmic(np.asarray(tensors["nodes"], dtype=float), teff)
         return cls(**arrays, teff=teff)

@@ -11,21 +11,21 @@ import pytest
 from sme_pinn_atmo import Emulator, models
 from sme_pinn_atmo.emulator import update_card
 from sme_pinn_atmo.structure import PROFILES
-from sme_pinn_atmo.training.errors import calibration, fit_error_model
-from sme_pinn_atmo.uncertainty import ERROR_FIELDS, ErrorModel
+from sme_pinn_atmo.training.errors import HeldOut, calibration, fit_error_model
+from sme_pinn_atmo.uncertainty import ERROR_FIELDS, ErrorModel, distance_in_steps
 
 LABELS = ("teff", "logg", "m_h", "alpha_m", "vturb")
 
 
-def scatter(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def scatter(n: int, seed: int, nodes: np.ndarray | None = None, times: float = 1.0) -> HeldOut:
     """Held-out models whose Gaussian errors grow from 0.1 % at 8000 K to 1 % at 4000 K; none above 8000 K."""
     rng = np.random.default_rng(seed)
     low, high = (4000, 1, -1, 0, 0), (8000, 5, 0.5, 0.4, 4)
     x = rng.uniform(low, high, (n, 5))
-    sigma = 10 ** (-2 - (x[:, 0] - 4000) / 4000)
+    sigma = times * 10 ** (-2 - (x[:, 0] - 4000) / 4000)
     error = sigma[:, None, None] * rng.standard_normal((n, 6, 40))
     error[..., 0] = np.nan
-    return x, error, np.tile(np.linspace(-6, 2, 40), (n, 1))
+    return HeldOut(x, error, np.tile(np.linspace(-6, 2, 40), (n, 1)), np.empty((0, 5)) if nodes is None else nodes)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,8 @@ def fitted() -> ErrorModel:
 
 
 def test_shares_of_new_models_are_those_of_a_gaussian(fitted: ErrorModel) -> None:
-    x, error, log_tau = scatter(300, 1)
+    new = scatter(300, 1)
+    x, error, log_tau = new.x, new.error, new.log_tau
     std = fitted.relative_std(x, np.log(10) * log_tau[0])
     ratio = np.abs(error / std)[..., 1:]
     assert abs(np.mean(ratio < 1) - 0.683) < 0.03
@@ -50,6 +51,46 @@ def test_larger_where_errors_were_larger_and_where_no_model_is(fitted: ErrorMode
     assert cool > 4 * warm
     assert far > 2 * warm
     np.testing.assert_allclose(fitted.relative_std(star[1], tau)[0, 0], warm, rtol=1e-12)
+
+
+def grid(m_h: list[float]) -> np.ndarray:
+    """Nodes of a training, a grid in all labels but m_h, which has the values given."""
+    mesh = np.meshgrid(np.geomspace(4000, 8000, 8), np.arange(1, 5.1), m_h, [0.0, 0.2, 0.4], [0, 2, 4], indexing="ij")
+    return np.stack([m.ravel() for m in mesh], 1)
+
+
+def test_distance_counts_steps_from_the_models_of_the_training() -> None:
+    mesh = np.meshgrid(*[np.arange(5.0)] * 3, indexing="ij")
+    nodes = np.stack([m.ravel() for m in mesh], 1)
+    step = np.array([1.0, 1.0, 1.0])
+    lacking = nodes[(nodes != 2).any(axis=1)]
+    at = np.array([[2.0, 2, 2], [2.5, 1.5, 2.5], [2, 2, 12]])
+    np.testing.assert_allclose(distance_in_steps(at[0], lacking, step), 0, atol=0.05)
+    near, between, far = distance_in_steps(at, nodes, step)
+    assert near == 0
+    assert between < 0.2
+    assert far == pytest.approx(8, abs=0.2)
+    np.testing.assert_allclose(distance_in_steps(at[2], nodes, np.array([1, 1, 0.5])), 4, atol=0.3)
+    np.testing.assert_allclose(distance_in_steps(at[2], nodes, np.array([1.0, 1, 0])), 0)  # does not count
+
+
+def test_error_bar_grows_where_the_training_has_no_models() -> None:
+    everywhere, without = grid([-1, -0.5, 0, 0.5]), grid([0.0, 0.5])
+    near, plane = scatter(300, 0, everywhere), scatter(300, 2, without, times=20.0)
+    lower = plane.x[:, 2] < -0.4
+    plane = replace(plane, x=plane.x[lower], error=plane.error[lower], log_tau=plane.log_tau[lower])
+    fitted = fit_error_model([near], LABELS, [plane], everywhere)
+    shares = calibration(fitted, [near], [plane])
+    assert shares["temperature"][3] == pytest.approx(0.683, abs=0.02)
+    assert shares["planes"]["temperature"][3] == pytest.approx(0.683, abs=0.05)
+    assert calibration(replace(fitted, growth=np.zeros(6)), [near], [plane])["planes"]["temperature"][3] < 0.2
+    inside, outside = fitted.relative_std(np.array([[5000.0, 3, 0, 0.2, 2], [5000, 3, -3.0, 0.2, 2]]), np.zeros(1))
+    assert (outside > 10 * inside).all()
+    tensors = {**fitted.tensors(), "nodes": everywhere.astype(np.float32)}
+    again = ErrorModel.from_tensors(tensors, 0)
+    assert again is not None
+    star = np.array([[5000.0, 3, -3.0, 0.2, 2]])
+    np.testing.assert_allclose(again.relative_std(star, np.zeros(1))[0], outside, rtol=1e-3)
 
 
 def test_too_few_models_are_refused() -> None:

@@ -82,12 +82,12 @@ def test_folds_pool_what_each_model_held_out(tiny_model: Path, structures: Struc
         return Emulator(emulator.name, emulator.network, emulator.domain, card)
 
     n = len(structures)
-    pooled = score_folds([holding(list(range(0, n, 2))), holding(list(range(1, n, 2)))], structures, "grid.npz")
+    pooled = score_folds([holding(list(range(0, n, 2))), holding(list(range(1, n, 2)))], {"grid.npz": structures})
     assert pooled["all"]["T"] == score(emulator, structures)["all"]["T"]
     with pytest.raises(ValueError, match="held out twice"):
-        score_folds([holding([1, 2]), holding([2])], structures, "grid.npz")
+        score_folds([holding([1, 2]), holding([2])], {"grid.npz": structures})
     with pytest.raises(ValueError, match="no card records"):
-        score_folds([holding([])], structures, "grid.npz")
+        score_folds([holding([])], {"grid.npz": structures})
 
 
 def test_evaluate_prints_what_score_gives(tiny_model: Path, structures: Structures, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_what_is_not_physical_is_counted(monkeypatch: pytest.MonkeyPatch) -> Non
     """Without `physical_pressure` a few stars lose their gas pressure."""
     monkeypatch.setattr(physics, "physical_pressure", lambda p, *_: p)
     emulator = Emulator.load("atlas12")
-    tensors = {**emulator.network.tensors, "mean": emulator.network.tensors["mean"] + [[0], [0], [1.5], [0]]}
+    tensors = {**emulator.network.tensors, "mean": emulator.network.tensors["mean"] + [[0], [0], [2.5], [0]]}
     network = Network(emulator.network.labels, emulator.network.features, tensors)
     counts, bad = violations(replace(emulator, network=network), 2000, seed=1)
     assert counts["not finite"] == counts["electrons"] > 0

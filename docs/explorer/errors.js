@@ -16,6 +16,25 @@ export class ErrorModel {
     this.weight = tensors.error_weight.data[0];
     this.teff = teff;
     this.n = tensors.error_labels.shape[0];
+    if (tensors.error_growth) {
+      this.nodes = tensors.nodes.data;
+      this.perStep = tensors.error_per_step.data;
+      this.growth = tensors.error_growth.data;
+    }
+  }
+
+  /** How far labels x are from the models of the training, in steps of their grid; 0 where those are not known. */
+  steps(x) {
+    if (!this.nodes) return 0;
+    const used = [...this.perStep.keys()].filter((k) => this.perStep[k] > 0);
+    const scaled = (v, k) => (k === this.teff ? Math.log10(v) : v) * this.perStep[k];
+    const at = used.map((k) => scaled(x[k], k));
+    const square = Float64Array.from({ length: this.nodes.length / x.length }, (_, i) =>
+      used.reduce((sum, k, j) => sum + (at[j] - scaled(this.nodes[i * x.length + k], k)) ** 2, 0));
+    const nearest = square.reduce((a, b) => Math.min(a, b), Infinity);
+    const density = square.reduce((sum, d) => sum + Math.exp(-2 * (d - nearest)), 0);
+    const lacking = (1 + 2 * Math.exp(-2)) ** used.length - 1;
+    return Math.sqrt(Math.max(nearest - 0.5 * Math.log(density / lacking), 0));
   }
 
   /** Squared distance of each held-out model from labels x, in widths of the kernel. */
@@ -35,8 +54,10 @@ export class ErrorModel {
       for (let j = 0; j < size; j++) sum[j] += w * this.log_square[i * size + j];
     });
     const knots = this.ln_tau.length;
+    const steps = this.steps(x);
     return Object.fromEntries(ERROR_FIELDS.map((name, f) => {
-      const at = sum.subarray(f * knots, (f + 1) * knots).map((v) => Math.sqrt(Math.exp(v / total)));
+      const grown = this.growth ? Math.exp(this.growth[f] * steps) : 1;
+      const at = sum.subarray(f * knots, (f + 1) * knots).map((v) => grown * Math.sqrt(Math.exp(v / total)));
       return [name, lnTau.map((t) => interpolate(t, this.ln_tau, at))];
     }));
   }

@@ -109,39 +109,55 @@ def structures(model: str, data: Path, heldout: bool, out: Path) -> None:
 
 @validate.command()
 @click.argument("models", nargs=-1, required=True)
-@click.option("--data", type=DataFile(), required=True,
-              help="The file whose rows the models held out.")  # fmt: skip
+@click.option("--data", type=DataFile(), required=True, multiple=True,
+              help="A file whose rows the models held out; may be given more than once.")  # fmt: skip
 @click.option("--into", help="Also put scores and error model into this model, trained on all of them.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the reliability of the error bar.")
-def folds(models: tuple[str, ...], data: Path, into: str | None, plot: Path | None) -> None:
+def folds(models: tuple[str, ...], data: tuple[Path, ...], into: str | None, plot: Path | None) -> None:
     """Scores of a cross-validation: each computed model by the network that it was held out from.
 
     Then the error bar that these errors give (`predict(..., return_std=True)`): the share of errors within so many
-    standard deviations, each computed model judged by what the others say.
+    standard deviations, each computed model judged by what the others say. Networks that were trained without whole
+    planes of models (train --without) are scored apart, plane by plane; with --into, they say how the error bar grows
+    with the distance from all models of the training.
 
     Example: sme-pinn-atmo validate folds fold1.safetensors fold2.safetensors --data atlas12.npz
     """
     from ..emulator import Emulator, update_card
     from ..grids import read
     from ..training.errors import calibration, fit_error_model, heldout_errors
-    from ..validation.scores import format_scores, heldout_rows, score_folds
+    from ..uncertainty import ERROR_FIELDS
+    from ..validation.scores import format_scores, heldout_rows, score_folds, score_planes
     from ..validation.structures import plot_calibration
 
-    loaded, truth = [Emulator.load(m) for m in models], read(data)
-    scores = score_folds(loaded, truth, data.name)
-    parts = [heldout_errors(e, truth.select(heldout_rows(e, data.name))) for e in loaded]
-    errors = fit_error_model(parts, loaded[0].domain.labels)
-    shares = calibration(errors, parts)
+    loaded = [Emulator.load(m) for m in models]
+    random = [e for e in loaded if not e.card["heldout"].get("planes")]
+    without = [e for e in loaded if e.card["heldout"].get("planes")]
+    files = {path.name: read(path) for path in data}
+    final = None if into is None else Emulator.load(into)
+    scores = score_folds(random, files)
+    planes = score_planes(without, files)
+    parts, far = (
+        [heldout_errors(e, f.select(rows)) for e in group for n, f in files.items() if len(rows := heldout_rows(e, n))]
+        for group in (random, without)
+    )
+    errors = fit_error_model(parts, loaded[0].domain.labels, far, None if final is None else final.nodes)
+    shares = calibration(errors, parts, far)
     if plot is not None:
         plot_calibration(shares, plot)
     if into is not None:
         runs = [e.card["training"]["command"] + f" ({e.card['training']['steps']} steps)" for e in loaded]
-        entry = {"file": data.name, "runs": runs, "figures": scores, "calibration": shares}
+        entry = {"file": " --data ".join(files), "runs": runs, "figures": scores, "planes": planes,
+                 "calibration": shares}  # fmt: skip
         update_card(into, {"cross_validation": entry}, errors)
     say(format_scores(scores))
-    say("share of errors within so many standard deviations")
-    for name, row in shares.items():
-        say(f"{name:>24} " + " ".join(f"{v:6.3f}" for v in row[3::4]))
+    for plane, row in planes.items():
+        say(f"without {plane}\n{format_scores(row)}" if row["models"] else f"without {plane}: outside of the domain")
+    for title, group in (("held out at random", shares), ("in planes held out", shares.get("planes", {}))):
+        if group:
+            say(f"share of errors within so many standard deviations, {title}")
+        for name in (n for n in ("k", "expected", *ERROR_FIELDS) if n in group):
+            say(f"{name:>24} " + " ".join(f"{v:6.3f}" for v in group[name][3::4]))
 
 
 @validate.command()

@@ -10,12 +10,12 @@ from .marcs import MARCS_LOG_TAU, read_marcs, write_marcs
 from .npz import read_npz, write_npz
 from .payne_zero import read_payne_zero
 from .pysme_grid import read_pysme_grid, write_pysme_grid
-from .structures import COLUMNS, GridFileError, Structures
+from .structures import COLUMNS, GridFileError, Structures, joined
 from .synthesis_codes import read_moog, read_turbospectrum, write_moog, write_turbospectrum
 
-__all__ = ["COLUMNS", "MARCS_LOG_TAU", "GridFileError", "Structures", "read", "read_kurucz", "read_marcs", "read_moog",
-           "read_npz", "read_payne_zero", "read_pysme_grid", "read_turbospectrum", "write_kurucz", "write_marcs",
-           "write_moog", "write_npz", "write_pysme_grid", "write_turbospectrum"]  # fmt: skip
+__all__ = ["COLUMNS", "MARCS_LOG_TAU", "GridFileError", "Structures", "joined", "read", "read_kurucz", "read_marcs",
+           "read_moog", "read_npz", "read_payne_zero", "read_pysme_grid", "read_turbospectrum", "write_kurucz",
+           "write_marcs", "write_moog", "write_npz", "write_pysme_grid", "write_turbospectrum"]  # fmt: skip
 
 
 def read(path: str | Path) -> Structures:
@@ -52,5 +52,6 @@ def read(path: str | Path) -> Structures:
         return read_turbospectrum(path)
     if b"DECK6" in head or b"EFF" in head[:2000]:
         return read_kurucz(path)
-    raise GridFileError(f"{path} is in none of the known formats: Kurucz deck, MARCS .mod, MOOG, Turbospectrum, "
-                        "PySME grid, .npz")
+    raise GridFileError(
+        f"{path} is in none of the known formats: Kurucz deck, MARCS .mod, MOOG, Turbospectrum, PySME grid, .npz"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLUMNS", "GridFileError", "Structures", "require_physical"]
+__all__ = ["COLUMNS", "GridFileError", "Structures", "joined", "require_physical"]
 
 #: Columns of `Structures.profiles`, with the names that ATLAS decks give them.
 COLUMNS = ("RHOX", "T", "P", "XNE", "ABROSS", "ACCRAD")
@@ -122,3 +122,23 @@ def require_physical(
         ok = np.isfinite(x) & np.concatenate([[True], x[1:] > x[:-1]])
         if not ok.all():
             raise GridFileError(f"{where(int(np.argmin(ok)))}: {name} does not increase inwards")
+
+
+def joined(parts: Sequence[Structures]) -> Structures:
+    """Models of several sources with equally many depths, with the columns that all of them have.
+
+    Raises ValueError for none, or for depths that differ.
+    """
+    depths = {p.profiles.shape[1] for p in parts}
+    if len(depths) != 1:
+        raise ValueError(f"models of {sorted(depths)} depths cannot be joined")
+
+    def columns(name: str) -> dict[str, NDArray[Any]]:
+        tables = [getattr(p, name) for p in parts]
+        return {k: np.concatenate([t[k] for t in tables]) for k in tables[0] if all(k in t for t in tables)}
+
+    profiles, log_tau, n_depth = (
+        np.concatenate([getattr(p, name) for p in parts]) for name in ("profiles", "log_tau_ross", "n_depth")
+    )
+    source = ", ".join(p.source for p in parts)
+    return Structures(columns("labels"), profiles, log_tau, n_depth, columns("extra"), source, columns("more"))

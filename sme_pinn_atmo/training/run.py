@@ -75,9 +75,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"{file}: network.features: {error}") from None
     if config["solar_scale"] not in SOLAR_SCALES:
-        raise ConfigError(
-            f"{file}: solar_scale = {config['solar_scale']!r}; allowed: {', '.join(SOLAR_SCALES)}"
-        )
+        raise ConfigError(f"{file}: solar_scale = {config['solar_scale']!r}; allowed: {', '.join(SOLAR_SCALES)}")
     known = {"name", "path", "select", "within", "defaults", "weight", "tolerance", "evaluate", "corrects", "corpus",
              "columns", "drop", "free", "other_depths"}  # fmt: skip
     for source in config["data"]:
@@ -135,10 +133,12 @@ def train_model(
     them.
     """
     sets = load_sets(config, fold, planes)
-    domain = _domain(config, sets)
+    domain = _domain(config, sets, planes)
     checkpoint = out.with_suffix(".checkpoint")
     network, took = train_network(sets, config, checkpoint, domain, progress=progress)
-    tensors = network.export(corpora(sets).index(config.get("export", sets[0].corpus)))
+    exported = config.get("export", sets[0].corpus)
+    tensors = network.export(corpora(sets).index(exported))
+    tensors["nodes"] = _nodes(config, sets, exported)
     card = _card(config, sets, domain, fold, planes, took)
     save_model(out, tensors, card)
     if fold is not None or planes:
@@ -146,11 +146,23 @@ def train_model(
         emulator = Emulator.load(out)
         card["heldout"]["figures"] = {name: score(emulator, truth) for name, truth in heldout.items()}
         errors = [heldout_errors(emulator, truth) for truth in heldout.values()]
-        if sum(len(x) for x, _, _ in errors) >= MIN_MODELS:
+        if fold is not None and sum(len(e.x) for e in errors) >= MIN_MODELS:
             tensors |= fit_error_model(errors, emulator.domain.labels).tensors()
         save_model(out, tensors, card)
     checkpoint.unlink(missing_ok=True)
     return card
+
+
+def _nodes(config: Mapping[str, Any], sets: list[TrainingSet], corpus: str) -> NDArray[np.float32]:
+    """Labels (n, n_label) of the computed models of a corpus that were trained on, each once."""
+    computed = [
+        s.x[~s.held] for source, s in zip(config["data"], sets, strict=True)
+        if s.corpus == corpus and "corrects" not in source and "columns" not in source
+    ]  # fmt: skip
+    x = np.concatenate(computed)
+    if "mass" in config["network"]["labels"]:  # of planes it is infinite
+        x[:, list(config["network"]["labels"]).index("mass")] = 1.0
+    return np.unique(x, axis=0).astype(np.float32)
 
 
 def heldout_models(config: Mapping[str, Any], sets: list[TrainingSet]) -> dict[str, Structures]:
@@ -162,10 +174,11 @@ def heldout_models(config: Mapping[str, Any], sets: list[TrainingSet]) -> dict[s
     }
 
 
-def _domain(config: Mapping[str, Any], sets: list[TrainingSet]) -> Domain:
-    """The domain that the sets named in the configuration span, with its limits put in."""
+def _domain(config: Mapping[str, Any], sets: list[TrainingSet], planes: Sequence[Plane] = ()) -> Domain:
+    """The domain that the sets named in the configuration span, with its limits put in. It ends where a plane that is
+    held out was the last."""
     labels, wanted = config["network"]["labels"], config["domain"]
-    used = np.concatenate([s.x for s in sets if s.name in wanted["data"]])
+    used = np.concatenate([s.x[~in_planes(s.x, labels, planes)] for s in sets if s.name in wanted["data"]])
     domain = Domain.from_training(used, labels, wanted["defaults"])
     further = Domain.from_dict({**domain.to_dict(), "strips": wanted.get("strips", [])}).strips
     limits = wanted.get("limits", {})

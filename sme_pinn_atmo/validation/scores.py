@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from .. import physics
 from ..emulator import Emulator
-from ..grids import COLUMNS, Structures
+from ..grids import COLUMNS, Structures, joined
 
 __all__ = ["TEFF_RANGES", "format_scores", "heldout_rows", "predict_like", "relative_errors", "score", "score_folds",
-           "score_profiles", "summary", "teff_sets"]  # fmt: skip
+           "score_planes", "score_profiles", "summary", "teff_sets"]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -104,22 +104,45 @@ def heldout_rows(emulator: Emulator, file: str) -> NDArray[np.int64]:
     return np.concatenate([[], *(r["rows"] for r in recorded if r["file"] == file)]).astype(np.int64)
 
 
-def score_folds(emulators: Sequence[Emulator], truth: Structures, file: str) -> dict[str, Any]:
-    """Scores of a cross-validation: every model of `truth` predicted by the emulator that it was held out from.
+def score_folds(emulators: Sequence[Emulator], files: Mapping[str, Structures]) -> dict[str, Any]:
+    """Scores of a cross-validation: every model of the files (by name) predicted by the emulator that it was held out
+    from.
 
     Raises ValueError where two emulators held out the same model, or none did.
     """
-    predicted = np.full(truth.profiles.shape, np.nan)
-    seen = np.zeros(len(truth), bool)
+    predicted, truths = [], []
+    for file, truth in files.items():
+        profiles = np.full(truth.profiles.shape, np.nan)
+        seen = np.zeros(len(truth), bool)
+        for emulator in emulators:
+            rows = heldout_rows(emulator, file)
+            if seen[rows].any():
+                raise ValueError(f"{emulator.name}: row {rows[seen[rows]][0]} of {file} is held out twice")
+            profiles[rows] = predict_like(emulator, truth.select(rows))
+            seen[rows] = True
+        if not seen.any():
+            raise ValueError(f"no card records held-out rows of {file}")
+        predicted.append(profiles[seen])
+        truths.append(truth.select(np.flatnonzero(seen)))
+    return score_profiles(np.concatenate(predicted), joined(truths))
+
+
+def score_planes(emulators: Sequence[Emulator], files: Mapping[str, Structures]) -> dict[str, Any]:
+    """Scores by plane of models that networks were trained without; {"models": 0} where their domain ends before."""
+    from ..training.data import in_planes, parse_plane
+
+    out: dict[str, Any] = {}
     for emulator in emulators:
-        rows = heldout_rows(emulator, file)
-        if seen[rows].any():
-            raise ValueError(f"{emulator.name}: row {rows[seen[rows]][0]} of {file} is held out twice")
-        predicted[rows] = predict_like(emulator, truth.select(rows))
-        seen[rows] = True
-    if not seen.any():
-        raise ValueError(f"no card records held-out rows of {file}")
-    return score_profiles(predicted, truth)
+        truth = joined([t.select(heldout_rows(emulator, f)) for f, t in files.items()])
+        labels = [n for n in emulator.domain.labels if n in truth.labels]
+        x = np.stack([truth.labels[n] for n in labels], 1)
+        for plane in emulator.card["heldout"]["planes"]:
+            rows = truth.select(np.flatnonzero(in_planes(x, labels, [parse_plane(plane)])))
+            predicted = predict_like(emulator, rows)
+            inside = np.flatnonzero(np.isfinite(predicted[..., 1]).any(axis=1))
+            scores = score_profiles(predicted[inside], rows.select(inside)) if len(inside) else {}
+            out[plane] = {"models": len(inside), **{k: v for k, v in scores.items() if k == "all"}}
+    return out
 
 
 def format_scores(scores: dict[str, Any]) -> str:

@@ -110,18 +110,21 @@ def plot_coverage(emulator: Emulator, truth: Structures, path: Path) -> None:
 
 
 def plot_calibration(shares: Mapping[str, Any], path: Path) -> None:
-    """Share of errors within k standard deviations against k, see `training.errors.calibration`."""
+    """Share of errors within k standard deviations against k, see `training.errors.calibration`; a second panel for
+    planes held out."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 4.5), layout="constrained")
-    axis = figure.subplots()
-    axis.plot(shares["k"], shares["expected"], color="0.3", lw=3, alpha=0.5, label="Gaussian")
-    for name, row in shares.items():
-        if name not in ("k", "expected"):
-            axis.plot(shares["k"], row, "o-", ms=3, lw=1, label=name.replace("_", " "))
-    axis.set(xlabel="standard deviations", ylabel="share of errors within", ylim=(0, 1.02))
-    axis.legend(fontsize=8)
-    axis.grid(alpha=0.3)
+    panels = {"held out at random": shares, "whole planes held out": shares.get("planes")}
+    drawn = {title: rows for title, rows in panels.items() if rows}
+    figure = Figure(figsize=(5.5 * len(drawn), 4.5), layout="constrained")
+    for axis, (title, rows) in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn.items(), strict=True):
+        axis.plot(shares["k"], shares["expected"], color="0.3", lw=3, alpha=0.5, label="Gaussian")
+        for name, row in rows.items():
+            if name not in ("k", "expected", "planes"):
+                axis.plot(shares["k"], row, "o-", ms=3, lw=1, label=name.replace("_", " "))
+        axis.set(xlabel="standard deviations", ylabel="share of errors within", ylim=(0, 1.02), title=title)
+        axis.legend(fontsize=8)
+        axis.grid(alpha=0.3)
     _save(figure, path)
 
 
