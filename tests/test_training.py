@@ -291,3 +291,62 @@ def test_models_on_other_depths_are_told_by_their_own_opacity() -> None:
     density = data.COLUMNS.index("density")
     assert np.delete(mask, density, axis=1)[..., :-1].all()
     assert not mask[:, density].any()
+
+
+def test_a_restart_begins_anew_at_its_rate_and_survives_an_interruption(folder: Path) -> None:
+    from sme_pinn_atmo.training.loop import Run, _schedule
+    from sme_pinn_atmo.training.run import _domain, load_sets
+
+    text = CONFIG.replace("steps = 800", "steps = 100\nrestart = { at = 60, rate = 0.5 }\nwarm_up = 5")
+    (folder / "again.toml").write_text(text.replace("epoch = 50", "epoch = 40"))
+    config = read_config("again.toml")
+    t = config["training"]
+    assert _schedule(59, t) < 0.01
+    assert _schedule(64, t) == 0.5
+    assert _schedule(99, t) < 0.01
+    sets = load_sets(config)
+    whole, first, second = (Run(sets, config, _domain(config, sets)) for _ in range(3))
+    while whole.step < whole.steps:
+        whole.epoch()
+    while first.step < 60:
+        first.epoch()
+    state = first.state()
+    second.load({**state, "optimisers": []}, Path("first"))  # at a restart they have no say
+    while second.step < second.steps:
+        second.epoch()
+    for a, b in zip(whole.net.parameters(), second.net.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="of a run of 100 steps"):
+        Run(sets, {**config, "training": {**t, "steps": 120}}, _domain(config, sets)).load(state, Path("first"))
+
+
+def test_columns_left_out_of_a_set_are_not_learnt(folder: Path) -> None:
+    source = {"name": "grid", "path": "grid.npz", "columns": ["temperature", "rhox"]}
+    labels, depths = ["teff", "logg", "m_h", "alpha_m", "vturb"], data.depth_grid(read_config("small.toml"))
+    mask = data.load_source(source, labels, depths, 0).mask
+    assert [bool(m) for m in mask.any(axis=(0, 2))] == [c in source["columns"] for c in data.COLUMNS]
+
+
+def test_rows_held_out_of_a_set_are_in_no_other_set_of_their_file(folder: Path) -> None:
+    from sme_pinn_atmo.training.run import load_sets
+
+    tables = """corpus = "both"
+[[data]]
+name = "again"
+path = "grid.npz"
+corpus = "both"
+"""
+    (folder / "twice.toml").write_text(CONFIG + tables)
+    grid, again = load_sets(read_config("twice.toml"), (1, 4))
+    assert grid.held.any()
+    np.testing.assert_array_equal(grid.held, again.held)
+
+
+def test_the_domain_ends_where_a_plane_that_is_held_out_was_the_last(folder: Path) -> None:
+    from sme_pinn_atmo.training.run import _domain, load_sets
+
+    config = read_config("small.toml")
+    sets = load_sets(config)
+    m_h = np.unique(sets[0].x[:, 2])
+    domain = _domain(config, sets, [{"m_h": (m_h[-1], m_h[-1])}])
+    assert domain.upper[2] == m_h[-2] < _domain(config, sets).upper[2]

@@ -17,7 +17,8 @@ export class Model {
     if (card.format !== FORMAT) throw new Error(`${card.name} has format ${card.format}; this page reads ${FORMAT}`);
     const tensors = readSafetensors(weights);
     const missing = TENSORS.find((name) => !(name in tensors));
-    const unknown = Object.keys(tensors).find((name) => !TENSORS.includes(name) && !name.startsWith("error_"));
+    const known = (name) => TENSORS.includes(name) || name === "nodes" || name.startsWith("error_");
+    const unknown = Object.keys(tensors).find((name) => !known(name));
     if (missing ?? unknown) throw new Error(`${card.name}: the tensor '${missing ?? unknown}' is ${missing ? "missing" : "unknown"}`);
     Object.assign(this, { name: card.name, card, site, labels: card.labels });
     this.domain = new Domain(card.domain, site.label_units);

@@ -77,7 +77,8 @@ def train_network(
     table `training` (steps, batch, learning_rate, epoch: steps between checkpoints, start: weights to start
     from, collocation: stars anywhere in `domain` that must be physical, gradient: weight of `slope_loss`, for which
     half of a batch are neighbours of the other half, seed: of the weights and batches, where it is not to be that of
-    the folds, device: "cpu" or one that torch knows). With `checkpoint` there, training goes on from it. Same
+    the folds, device: "cpu" or one that torch knows, restart: the step `at` which optimisers and rates start anew, at
+    `rate` of the full ones). With `checkpoint` there, training goes on from it. Same
     configuration, same machine: same weights.
     """
     t = config["training"]
@@ -154,7 +155,11 @@ class Run:
 
     def epoch(self) -> float:
         """As many steps as lie between checkpoints; returns the loss of the last."""
-        start, n = time.monotonic(), min(int(self.options["epoch"]), self.steps - self.step)
+        start, again = time.monotonic(), int(self.options.get("restart", {}).get("at", 0))
+        if self.step == again > 0:
+            self.optimisers, self.rates = _optimisers(self.net, self.options)
+            self.graph = None
+        n = min(int(self.options["epoch"]), (again if self.step < again else self.steps) - self.step)
         with torch.cuda.stream(self.stream):
             self._draw(n)
             for i in range(n):
@@ -253,7 +258,7 @@ class Run:
         if state["steps"] != self.steps:
             raise ValueError(f"{file} is of a run of {state['steps']} steps, the configuration says {self.steps}")
         self.net.load_state_dict(state["net"])
-        for o, s in zip(self.optimisers, state["optimisers"], strict=state["step"] < self.steps):
+        for o, s in zip(self.optimisers, state["optimisers"], strict=bool(state["optimisers"])):
             o.load_state_dict(s)
         self.generator.set_state(state["generator"])
         self.step, self.seconds, self.device_name = int(state["step"]), state["seconds"], state["device"]
@@ -314,8 +319,16 @@ def _optimisers(net: HydrostaticNetwork, t: Mapping[str, Any]) -> tuple[list[tor
 
 
 def _schedule(step: int, t: Mapping[str, Any]) -> float:
-    """Linear warm-up, then a cosine to zero."""
+    """Linear warm-up, then a cosine to zero; once more from `rate` on where there is a restart `at` a step."""
+    restart = t.get("restart", {})
+    first = restart.get("at", t["steps"])
+    if step < first:
+        return _cosine(step, first, t)
+    return float(restart["rate"]) * _cosine(step - first, t["steps"] - first, t)
+
+
+def _cosine(step: int, steps: int, t: Mapping[str, Any]) -> float:
     warm = t.get("warm_up", 200)
     if step < warm:
         return float((step + 1) / warm)
-    return 0.5 * (1 + float(np.cos(np.pi * (step - warm) / max(t["steps"] - warm, 1)))) + 1e-4
+    return 0.5 * (1 + float(np.cos(np.pi * (step - warm) / max(steps - warm, 1)))) + 1e-4

@@ -41,10 +41,11 @@ def store(model: str | Path, path: Path = PATH) -> dict[str, Any]:
     # among them that are not consistent, which no network is trained on, are not in the card's list.
     fold, seed = emulator.card["heldout"]["fold"], emulator.card["heldout"]["seed"]
     source: dict[str, Any] = next((d for d in emulator.card.get("data", []) if d.get("file") == "atlas12.npz"), {})
-    rows = np.setdiff1d(np.arange(len(truth)), source.get("drop", []))
+    dropped = source.get("drop", [])
+    rows = np.setdiff1d(np.arange(len(truth)), dropped)
     part: Any = [] if fold is None else rows[np.random.default_rng(seed).permutation(len(rows))[fold[0] - 1 :: fold[1]]]
     listed = heldout_rows(emulator, "atlas12.npz")
-    if not (len(suns) and len(listed) and np.isin(listed, part).all() and np.isin(suns, part).all()):
+    if not (len(suns) and len(listed) and np.isin(listed, part).all() and np.isin(suns, [*part, *dropped]).all()):
         raise ValueError(
             f"{emulator.name} did not hold out the computed Suns of atlas12.npz (rows {', '.join(map(str, suns))}): "
             "train with the --fold that has them"
