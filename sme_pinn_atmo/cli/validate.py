@@ -401,6 +401,24 @@ def spectra(models: tuple[str, ...], out: Path, nodes: int | None, processes: in
     say(table.read_text(encoding="utf-8"))
 
 
+@validate.command()
+@click.option("--model", "models", multiple=True, default=("marcs", "atlas9", "atlas12"), show_default=True,
+              help="Models to compare, the first with all others; give it again for each.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="which_report", show_default=True,
+              help="Folder for table, figure and numbers.")  # fmt: skip
+@click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Processes to use.")
+def which(models: tuple[str, ...], out: Path, processes: int) -> None:
+    """Which model? What each says of six kinds of star: structures, spectra, and by how much a fit would differ.
+
+    Needs the data set galah-lines. Example: sme-pinn-atmo validate which --processes 2
+    """
+    from ..validation import choice
+
+    content = choice.run(models, out, processes=processes)
+    say(choice.format_table(content))
+    say(f"table, figure and numbers: {out}/which.md, which.png, which.json")
+
+
 @validate.command("all")
 @click.option("--model", default="atlas12", show_default=True, help="Model to validate.")
 @click.option("--part", "parts", multiple=True, help="Part of the report; all if left out.")
