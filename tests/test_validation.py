@@ -60,6 +60,13 @@ def test_prediction_is_at_the_depths_of_the_truth(tiny_model: Path, structures: 
     np.testing.assert_allclose(predict_like(emulator, part), predict_like(emulator, structures)[:, 5:20], rtol=1e-9)
 
 
+def test_models_whose_depths_do_not_increase_are_not_scored(tiny_model: Path, structures: Structures) -> None:
+    emulator, log_tau = Emulator.load(tiny_model), structures.log_tau_ross.copy()
+    log_tau[2, 7] = log_tau[2, 6]
+    predicted = predict_like(emulator, replace(structures, log_tau_ross=log_tau))
+    assert np.isnan(predicted).all(axis=(1, 2)).nonzero()[0].tolist() == [2]
+
+
 def test_structures_of_any_model_and_data_are_drawn(tiny_model: Path, structures: Structures, tmp_path: Path) -> None:
     truth = tmp_path / "truth.npz"
     write_npz(truth, structures)

