@@ -16,7 +16,15 @@ from sme_pinn_atmo.emulator import models
 from sme_pinn_atmo.grids import COLUMNS, Structures, write_npz
 from sme_pinn_atmo.runtime import Network
 from sme_pinn_atmo.validation.physical import bent, violations, violations_of
-from sme_pinn_atmo.validation.scores import predict_like, relative_errors, score, score_folds, score_profiles
+from sme_pinn_atmo.validation.scores import (
+    label_sets,
+    predict_folds,
+    predict_like,
+    relative_errors,
+    score,
+    score_planes,
+    score_profiles,
+)  # fmt: skip
 from sme_pinn_atmo.validation.spectrum import Atlas, broaden, fit_to_atlas, read_atlas
 
 
@@ -89,12 +97,31 @@ def test_folds_pool_what_each_model_held_out(tiny_model: Path, structures: Struc
         return Emulator(emulator.name, emulator.network, emulator.domain, card)
 
     n = len(structures)
-    pooled = score_folds([holding(list(range(0, n, 2))), holding(list(range(1, n, 2)))], {"grid.npz": structures})
+    halves = [holding(list(range(0, n, 2))), holding(list(range(1, n, 2)))]
+    pooled = score_profiles(*predict_folds(halves, {"grid.npz": structures}))
     assert pooled["all"]["T"] == score(emulator, structures)["all"]["T"]
     with pytest.raises(ValueError, match="held out twice"):
-        score_folds([holding([1, 2]), holding([2])], {"grid.npz": structures})
+        predict_folds([holding([1, 2]), holding([2])], {"grid.npz": structures})
     with pytest.raises(ValueError, match="no card records"):
-        score_folds([holding([])], {"grid.npz": structures})
+        predict_folds([holding([])], {"grid.npz": structures})
+
+
+def test_scores_by_region_and_by_plane(tiny_model: Path, structures: Structures) -> None:
+    emulator = Emulator.load(tiny_model)
+    sets = label_sets(structures)
+    m_h = structures.labels["m_h"]
+    assert sum(there.sum() for name, there in sets.items() if name.startswith("m_h")) == len(structures)
+    assert (m_h[sets["m_h >= -0.3"]] >= -0.3).all()
+    assert (m_h[sets["m_h -1.25 to -0.3"]] < -0.3).all()
+    low, rows = float(np.median(m_h)), np.arange(len(structures))
+    planes = [f"m_h={low:.6f}:10", "teff=1:2"]
+    held = {"rows": {"grid": {"file": "grid.npz", "rows": rows.tolist()}}, "planes": planes}
+    card = {**emulator.card, "heldout": held}
+    found = score_planes([replace(emulator, card=card)], {"grid.npz": structures})
+    upper = structures.select(np.flatnonzero(m_h >= low - 1e-6))
+    assert found[planes[0]]["models"] == len(upper)
+    assert found[planes[0]]["all"]["T"] == score(emulator, upper)["all"]["T"]
+    assert found[planes[1]] == {"models": 0}
 
 
 def test_evaluate_prints_what_score_gives(tiny_model: Path, structures: Structures, tmp_path: Path) -> None:

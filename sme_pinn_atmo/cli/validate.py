@@ -127,7 +127,14 @@ def folds(models: tuple[str, ...], data: tuple[Path, ...], into: str | None, plo
     from ..grids import read
     from ..training.errors import calibration, fit_error_model, heldout_errors
     from ..uncertainty import ERROR_FIELDS
-    from ..validation.scores import format_scores, heldout_rows, score_folds, score_planes
+    from ..validation.scores import (
+        format_scores,
+        heldout_rows,
+        label_sets,
+        predict_folds,
+        score_planes,
+        score_profiles,
+    )  # fmt: skip
     from ..validation.structures import plot_calibration
 
     loaded = [Emulator.load(m) for m in models]
@@ -135,7 +142,9 @@ def folds(models: tuple[str, ...], data: tuple[Path, ...], into: str | None, plo
     without = [e for e in loaded if e.card["heldout"].get("planes")]
     files = {path.name: read(path) for path in data}
     final = None if into is None else Emulator.load(into)
-    scores = score_folds(random, files)
+    predicted, truth = predict_folds(random, files)
+    scores = score_profiles(predicted, truth)
+    regions = score_profiles(predicted, truth, label_sets(truth))
     planes = score_planes(without, files)
     parts, far = (
         [heldout_errors(e, f.select(rows)) for e in group for n, f in files.items() if len(rows := heldout_rows(e, n))]
@@ -147,10 +156,11 @@ def folds(models: tuple[str, ...], data: tuple[Path, ...], into: str | None, plo
         plot_calibration(shares, plot)
     if into is not None:
         runs = [e.card["training"]["command"] + f" ({e.card['training']['steps']} steps)" for e in loaded]
-        entry = {"file": " --data ".join(files), "runs": runs, "figures": scores, "planes": planes,
-                 "calibration": shares}  # fmt: skip
+        entry = {"file": " --data ".join(files), "runs": runs, "figures": scores, "regions": regions,
+                 "planes": planes, "calibration": shares}  # fmt: skip
         update_card(into, {"cross_validation": entry}, errors)
     say(format_scores(scores))
+    say(format_scores(regions))
     for plane, row in planes.items():
         say(f"without {plane}\n{format_scores(row)}" if row["models"] else f"without {plane}: outside of the domain")
     for title, group in (("held out at random", shares), ("in planes held out", shares.get("planes", {}))):

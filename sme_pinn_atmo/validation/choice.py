@@ -166,7 +166,8 @@ def _plot(stars: Mapping[str, Any], path: Path) -> None:
     axes[0, 0].set_ylabel(f"T − T({first}) [K]")
     axes[1, 0].set_ylabel(f"log P − log P({first}) [dex]")
     axes[2, 0].set_ylabel(f"flux − flux({first})")
-    axes[0, 0].legend(fontsize=9)
+    drawn = {line.get_label(): line for axis in axes[0] for line in axis.get_lines()[:-1]}
+    figure.legend(drawn.values(), drawn.keys(), loc="outside upper right", ncols=len(drawn) or 1)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as (part,):
         figure.savefig(part, dpi=100, format="png")

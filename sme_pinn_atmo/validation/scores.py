@@ -12,14 +12,17 @@ from .. import physics
 from ..emulator import Emulator
 from ..grids import COLUMNS, Structures, joined
 
-__all__ = ["TEFF_RANGES", "format_scores", "heldout_rows", "predict_like", "relative_errors", "score", "score_folds",
-           "score_planes", "score_profiles", "summary", "teff_sets"]  # fmt: skip
+__all__ = ["REGIONS", "TEFF_RANGES", "format_scores", "heldout_rows", "label_sets", "predict_folds", "predict_like",
+           "relative_errors", "score", "score_planes", "score_profiles", "summary", "teff_sets"]  # fmt: skip
 
 Array = NDArray[np.float64]
 
 #: Ranges in Teff [K] that scores are also given for, as half-open intervals (low, high].
 TEFF_RANGES = {"Teff<4000": (0.0, 3999.999), "4000-7500": (3999.999, 7500.0), "7500-12000": (7500.0, 12000.0),
                ">12000": (12000.0, np.inf)}  # fmt: skip
+
+#: Edges between regions of each label that cards give figures for.
+REGIONS = {"logg": (2.0, 3.25), "m_h": (-2.25, -1.25, -0.3), "alpha_m": (-0.1, 0.1, 0.3), "vturb": (0.75, 1.75, 2.75)}
 
 
 def predict_like(emulator: Emulator, truth: Structures) -> Array:
@@ -61,25 +64,28 @@ def relative_errors(predicted: Array, truth: Structures) -> Array:
     return np.asarray(error)
 
 
-def score_profiles(predicted: Array, truth: Structures) -> dict[str, dict[str, Any]]:
+def score_profiles(
+    predicted: Array, truth: Structures, sets: Mapping[str, NDArray[np.bool_]] | None = None
+) -> dict[str, dict[str, Any]]:
     """Median and 95th percentile of the relative error per column, and of the hydrostatic residual ("HSE").
 
     Parameters
     ----------
     predicted : (n_model, n_depth_max, 6) at the depths of `truth`; models that are NaN all over are not scored
+    sets : name -> which models (n_model,); by default "all", then `TEFF_RANGES`, then "spheres" where there are
 
     Returns
     -------
-    set name ("all", then `TEFF_RANGES`, then "spheres" where there are) -> {"models": count,
-    column: {"median": %, "p95": %}, ..., "HSE": ...}; sets without models are left out
+    set name -> {"models": count, column: {"median": %, "p95": %}, ..., "HSE": ...}; sets without models are left out
     """
     error = relative_errors(predicted, truth)
     scored = np.isfinite(predicted[..., 1]).any(axis=1)
     residual = [_residual(predicted[i], truth, i) for i in range(len(truth))]
     out: dict[str, dict[str, Any]] = {}
-    sets = teff_sets(truth.labels["teff"])
-    if "geometry" in truth.extra:
-        sets["spheres"] = truth.extra["geometry"] == "s"
+    if sets is None:
+        sets = teff_sets(truth.labels["teff"])
+        if "geometry" in truth.extra:
+            sets["spheres"] = truth.extra["geometry"] == "s"
     for name, there in sets.items():
         which = scored & there
         if not which.any():
@@ -107,9 +113,9 @@ def heldout_rows(emulator: Emulator, file: str) -> NDArray[np.int64]:
     return np.concatenate([[], *(r["rows"] for r in recorded if r["file"] == file)]).astype(np.int64)
 
 
-def score_folds(emulators: Sequence[Emulator], files: Mapping[str, Structures]) -> dict[str, Any]:
-    """Scores of a cross-validation: every model of the files (by name) predicted by the emulator that it was held out
-    from.
+def predict_folds(emulators: Sequence[Emulator], files: Mapping[str, Structures]) -> tuple[Array, Structures]:
+    """Of a cross-validation: every model of the files (by name) that an emulator held out, as it predicts it, and as
+    it was computed.
 
     Raises ValueError where two emulators held out the same model, or none did.
     """
@@ -127,7 +133,7 @@ def score_folds(emulators: Sequence[Emulator], files: Mapping[str, Structures]) 
             raise ValueError(f"no card records held-out rows of {file}")
         predicted.append(profiles[seen])
         truths.append(truth.select(np.flatnonzero(seen)))
-    return score_profiles(np.concatenate(predicted), joined(truths))
+    return np.concatenate(predicted), joined(truths)
 
 
 def score_planes(emulators: Sequence[Emulator], files: Mapping[str, Structures]) -> dict[str, Any]:
@@ -151,11 +157,11 @@ def score_planes(emulators: Sequence[Emulator], files: Mapping[str, Structures])
 def format_scores(scores: dict[str, Any]) -> str:
     """A table for people: median / 95th percentile in per cent, one row a set."""
     names = (*COLUMNS, "HSE")
-    lines = [f"{'set':>12} {'models':>7} " + " ".join(f"{n:>15}" for n in names)]
+    lines = [f"{'set':>20} {'models':>7} " + " ".join(f"{n:>15}" for n in names)]
     for name, row in scores.items():
         if isinstance(row, dict):
             cells = (f"{row[n]['median']:.4f}/{row[n]['p95']:.3f}" for n in names)
-            lines.append(f"{name:>12} {row['models']:>7} " + " ".join(f"{c:>15}" for c in cells))
+            lines.append(f"{name:>20} {row['models']:>7} " + " ".join(f"{c:>15}" for c in cells))
     return "\n".join(lines)
 
 
@@ -168,6 +174,24 @@ def _residual(profiles: Array, truth: Structures, i: int) -> Array:
         height = -truth.more["depth_cm"][i, 1:n] / truth.extra["radius"][i]
     gravity = np.asarray(10.0 ** truth.labels["logg"][i])
     return 100.0 * physics.hydrostatic_residual(rhox, p, acceleration, gravity, height)
+
+
+def label_sets(truth: Structures) -> dict[str, NDArray[np.bool_]]:
+    """Which models lie in each of `REGIONS`, by name."""
+    out = {}
+    for label, edges in REGIONS.items():
+        value = truth.labels.get(label)
+        if value is None or value.min() == value.max():
+            continue
+        for low, high in zip((-np.inf, *edges), (*edges, np.inf), strict=True):
+            out[f"{label} {_range(low, high)}"] = (value >= low) & (value < high)
+    return out
+
+
+def _range(low: float, high: float) -> str:
+    if np.isinf(low):
+        return f"< {high:g}"
+    return f">= {low:g}" if np.isinf(high) else f"{low:g} to {high:g}"
 
 
 def teff_sets(teff: Array) -> dict[str, NDArray[np.bool_]]:
