@@ -455,3 +455,26 @@ def test_the_command_serves_the_page(tmp_path: Path) -> None:
             assert answer.headers["Content-Type"] == "text/javascript"
         server.send_signal(signal.SIGINT)
         assert server.wait(120) == 0
+
+
+def test_the_benchmark_of_the_page_times_every_model(browser: Any, tmp_path: Path) -> None:
+    from sme_pinn_atmo.explorer import benchmark
+
+    # In a process of its own: Playwright runs once in a process, and the other tests have it.
+    code = "from sme_pinn_atmo.explorer import benchmark; import json; print(json.dumps(benchmark.measure(2)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    times = json.loads(done.stdout)
+    assert tuple(times) == MODELS
+    assert all(row["drawn"] > 0 and row["drawn, 95 %"] >= row["drawn"] for row in times.values())
+    assert "atlas12: computed" in benchmark.format_rows(times)
+
+
+def test_benchmark_page_prints_and_keeps_what_it_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sme_pinn_atmo.explorer import benchmark
+
+    times = {"atlas12": {"computed": 0.5, "drawn": 7.25}}
+    monkeypatch.setattr(benchmark, "measure", lambda: times)
+    result = CliRunner().invoke(main, ["benchmark", "--page", "--json", str(tmp_path / "page.json")])
+    assert result.exit_code == 0, result.output
+    assert "drawn 7.2 ms" in result.output
+    assert json.loads((tmp_path / "page.json").read_text()) == times

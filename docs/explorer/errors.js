@@ -17,23 +17,30 @@ export class ErrorModel {
     this.teff = teff;
     this.n = tensors.error_labels.shape[0];
     if (tensors.error_growth) {
-      this.nodes = tensors.nodes.data;
-      this.perStep = tensors.error_per_step.data;
       this.growth = tensors.error_growth.data;
+      this.perStep = tensors.error_per_step.data;
+      const [n, width] = tensors.nodes.shape;
+      const scaled = (k) => Float64Array.from({ length: n }, (_, i) => this.inSteps(tensors.nodes.data[i * width + k], k));
+      this.nodes = new Map([...this.perStep.keys()].filter((k) => this.perStep[k] > 0).map((k) => [k, scaled(k)]));
     }
+  }
+
+  inSteps(value, k) {
+    return (k === this.teff ? Math.log10(value) : value) * this.perStep[k];
   }
 
   /** How far labels x are from the models of the training, in steps of their grid; 0 where those are not known. */
   steps(x) {
     if (!this.nodes) return 0;
-    const used = [...this.perStep.keys()].filter((k) => this.perStep[k] > 0);
-    const scaled = (v, k) => (k === this.teff ? Math.log10(v) : v) * this.perStep[k];
-    const at = used.map((k) => scaled(x[k], k));
-    const square = Float64Array.from({ length: this.nodes.length / x.length }, (_, i) =>
-      used.reduce((sum, k, j) => sum + (at[j] - scaled(this.nodes[i * x.length + k], k)) ** 2, 0));
-    const nearest = square.reduce((a, b) => Math.min(a, b), Infinity);
-    const density = square.reduce((sum, d) => sum + Math.exp(-2 * (d - nearest)), 0);
-    const lacking = (1 + 2 * Math.exp(-2)) ** used.length - 1;
+    const square = new Float64Array([...this.nodes.values()][0].length);
+    for (const [k, column] of this.nodes) {
+      const at = this.inSteps(x[k], k);
+      for (let i = 0; i < square.length; i++) square[i] += (at - column[i]) ** 2;
+    }
+    let [nearest, density] = [Infinity, 0];
+    for (const d of square) if (d < nearest) nearest = d;
+    for (const d of square) density += Math.exp(-2 * (d - nearest));
+    const lacking = (1 + 2 * Math.exp(-2)) ** this.nodes.size - 1;
     return Math.sqrt(Math.max(nearest - 0.5 * Math.log(density / lacking), 0));
   }
 

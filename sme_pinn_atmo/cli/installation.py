@@ -31,7 +31,8 @@ def doctor(as_json: bool) -> None:
 @click.option("--json", "path", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures to this file.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw cost against size (PNG).")
 @click.option("--dask", is_flag=True, help="Also measure a local Dask cluster of one and two processes.")
-def benchmark(model: str, path: Path | None, plot: Path | None, dask: bool) -> None:
+@click.option("--page", is_flag=True, help="Measure the page of `explore` instead, in Chromium (needs Playwright).")
+def benchmark(model: str, path: Path | None, plot: Path | None, dask: bool, page: bool) -> None:
     """Measure speed beside this machine's own rates and beside what one would use instead, in one run.
 
     Example: OMP_NUM_THREADS=1 sme-pinn-atmo benchmark --json benchmark.json
@@ -41,6 +42,14 @@ def benchmark(model: str, path: Path | None, plot: Path | None, dask: bool) -> N
     from .. import benchmark as speed
     from ..emulator import write_atomically
 
+    if page:
+        from ..explorer import benchmark as in_browser
+
+        times = in_browser.measure()
+        if path is not None:
+            write_atomically(path, (json.dumps(times, indent=1) + "\n").encode())
+        say(in_browser.format_rows(times))
+        return
     result = speed.run(model)
     if dask:
         result["dask: stars per second by worker processes"] = speed.dask_rates(model)
