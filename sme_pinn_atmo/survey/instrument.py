@@ -151,45 +151,39 @@ def _pixels(file: str) -> Array:
     return np.asarray(wave, dtype=float)
 
 
-def windows(bands: Sequence[Band]) -> tuple[list[tuple[float, float]], list[tuple[int, int]]]:
+def windows(bands: Sequence[Band], step: float) -> tuple[list[tuple[float, float]], list[tuple[int, int]]]:
     """Windows to synthesise for bands, and by band the first and the last but one of its windows.
 
-    Windows of a band touch; a synthesis reaches beyond each, so that they can be put together.
+    Windows of a band touch, and are whole numbers of `step` [km/s] long, so that their grids of velocities are parts of
+    one; a synthesis reaches beyond each.
     """
     pieces: list[tuple[float, float]] = []
     of: list[tuple[int, int]] = []
     for band in bands:
         low, high = band.reach()
         n = max(int(np.ceil((high - low) / _PIECE)), 1)
-        edges = np.linspace(low, high, n + 1)
+        points = int(np.ceil(np.log(high / low) * _C / step / n))
+        edges = low * np.exp(np.arange(n + 1) * points * step / _C)
         of.append((len(pieces), len(pieces) + n))
         pieces += [(float(a), float(b)) for a, b in itertools.pairwise(edges)]
     return pieces, of
 
 
-def assemble(
-    pieces: Sequence[Intensities], edges: Sequence[tuple[float, float]], vsini: float, vmac: float
-) -> tuple[Array, Array, Array]:
+def assemble(pieces: Sequence[Intensities], vsini: float, vmac: float) -> tuple[Array, Array, Array]:
     """Wavelengths even in ln lambda, flux and continuum of a band, rotated and stirred, from the pieces of it."""
     step = pieces[0].step
-    fluxes = [
-        (
-            disk_flux(p.mu, p.line * p.veil, step, vsini=vsini, vmac=vmac),
-            disk_flux(p.mu, p.continuum, step),
-        )
-        for p in pieces
-    ]
-    if len(pieces) == 1:
-        return pieces[0].wave, *fluxes[0]
-    start, stop = np.log(pieces[0].wave[0]), np.log(pieces[-1].wave[-1])
-    wave = np.exp(start + np.arange(int((stop - start) * _C / step) + 1) * step / _C)
-    found = [np.empty(len(wave)), np.empty(len(wave))]
-    borders = [-np.inf, *(e[1] for e in edges[:-1]), np.inf]
-    for p, values, low, high in zip(pieces, fluxes, borders[:-1], borders[1:], strict=True):
-        here = (wave > low) & (wave <= high)
-        for out, value in zip(found, values, strict=True):
-            out[here] = resample(p.wave, value, wave[here])[0]
-    return wave, found[0], found[1]
+    waves = [p.wave for p in pieces]
+    fluxes = [disk_flux(p.mu, p.line * p.veil, step, vsini=vsini, vmac=vmac) for p in pieces]
+    continua = [disk_flux(p.mu, p.continuum, step) for p in pieces]
+    starts = [round(float(np.log(w[0] / waves[0][0])) * _C / step) for w in waves]
+    # Half of what neighbours have in common is of each.
+    cuts = [(a + len(w) + b) // 2 for a, w, b in zip(starts[:-1], waves[:-1], starts[1:], strict=True)]
+    parts = [slice(low - a, high - a) for a, low, high in zip(starts, [0, *cuts], [*cuts, starts[-1] + len(waves[-1])],
+                                                              strict=True)]  # fmt: skip
+    wave, flux, level = (
+        np.concatenate([v[part] for v, part in zip(values, parts, strict=True)]) for values in (waves, fluxes, continua)
+    )
+    return wave, flux, level
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ..stars.fit import transfer_step
 from ..stars.instrument import broaden, disk_flux
 from ..stars.synthesis import SHIFTS, Intensities, Selection, Synthesis
 from .instrument import Band, Continuum, assemble, windows
-from .labels import RELATIONS, STELLAR, related, solar_pattern
+from .labels import RELATIONS, STELLAR, atmosphere_labels, related, solar_pattern
 
 if TYPE_CHECKING:
     from .settings import Survey
@@ -238,9 +238,8 @@ class _PySME:
         from ..stars.lines import read_lines
 
         self.survey = survey
-        self.pieces, self.of = windows(survey.bands)
-        highest = max(_highest(b) for b in survey.bands)
-        self.step = survey.step or transfer_step(highest)
+        self.step = survey.step or transfer_step(max(_highest(b) for b in survey.bands))
+        self.pieces, self.of = windows(survey.bands, self.step)
         self.synthesis = Synthesis(
             survey.model, read_lines(survey.line_list(), self.pieces), self.pieces, step=self.step,
             threshold=survey.threshold, pattern=survey.pattern, geometry=survey.geometry, mass=survey.mass,
@@ -259,7 +258,7 @@ class _PySME:
 
     def _broadened(self, held: list[Intensities], star: Star) -> Made:
         vsini, vmac = star.get("vsini", 0.0), star.get("vmac", 0.0)
-        return Made([assemble(held[a:b], self.pieces[a:b], vsini, vmac) for a, b in self.of], held)
+        return Made([assemble(held[a:b], vsini, vmac) for a, b in self.of], held)
 
     def exact(self, star: Star, names: Sequence[str], engine: Engine) -> dict[str, Array]:
         """PySME knows no derivatives."""
@@ -273,7 +272,7 @@ class _PySME:
             for k in range(len(made.held[0].mu)):
                 ray = [replace(p, mu=p.mu[k : k + 1], line=p.line[k : k + 1], continuum=p.continuum[k : k + 1])
                        for p in made.held[a:b]]  # fmt: skip
-                wave, line, level = assemble(ray, self.pieces[a:b], 0.0, 0.0)
+                wave, line, level = assemble(ray, 0.0, 0.0)
                 # One ray stands for the whole disk there: its flux is pi times the intensity.
                 rows.append([band.see(wave, v / np.pi, self.step) for v in (line, level)])
             found.append(np.array(rows))
@@ -292,15 +291,7 @@ class _PySME:
         emulator = getattr(source, "emulator", None)
         if emulator is None or emulator.errors is None:
             return np.full((len(ERROR_PROFILES), len(ERROR_DEPTHS)), np.nan)
-        from ..pysme import star_labels
-        from ..stars.synthesis import star_structure
-
-        sme = star_structure(source, self.synthesis.chosen, star, pattern=self.survey.pattern)
-        labels: dict[str, Any] = star_labels(sme, source)
-        atmosphere, std = emulator.predict(
-            **labels, tau_ross=np.array(ERROR_DEPTHS), geometry=source.options["geometry"], return_std=True
-        )
-        return np.array([std[p] / getattr(atmosphere, p) for p in ERROR_PROFILES])
+        return _relative_errors(emulator, star, self.survey)
 
     # ------------------------------------------------------------------ lines
 
@@ -382,6 +373,20 @@ def _highest(band: Band) -> float:
     return 0.0 if (r <= 0).any() else float(r.max())
 
 
+def _relative_errors(emulator: Any, star: Star, survey: Survey) -> Array:
+    """(n_profile, n_depth) error bars of an atmosphere, relative."""
+    from ..uncertainty import ERROR_FIELDS
+
+    one = {n: np.array(v) for n, v in star.items()}
+    labels = atmosphere_labels(one, emulator.card["solar_scale"], solar_pattern(survey.pattern))
+    given: dict[str, Any] = {n: float(v) for n, v in labels.items() if n in emulator.domain.labels}
+    if survey.mass is not None:
+        given["mass"] = survey.mass
+    x = emulator.domain.resolve(given, "clip")
+    relative = emulator.errors.relative_std(x, np.log(np.array(ERROR_DEPTHS)))
+    return np.array([relative[ERROR_FIELDS.index(p)] for p in ERROR_PROFILES])
+
+
 # ---------------------------------------------------------------------- Korg
 
 
@@ -403,7 +408,6 @@ class _Korg:
 
     def _arguments(self, star: Star) -> dict[str, Any]:
         from ..composition import ALPHA_ELEMENTS
-        from .labels import atmosphere_labels, solar_pattern
 
         scale = self.emulator.card["solar_scale"]
         one = {n: np.array([v]) for n, v in star.items()}
@@ -494,12 +498,7 @@ class _Korg:
         """See `_PySME.error_bar`."""
         if self.emulator.errors is None:
             return np.full((len(ERROR_PROFILES), len(ERROR_DEPTHS)), np.nan)
-        given = self._arguments(star)
-        labels: dict[str, Any] = {n: given[n] for n in self.emulator.domain.labels if n in given}
-        atmosphere, std = self.emulator.predict(
-            **labels, tau_ross=np.array(ERROR_DEPTHS), geometry=self.survey.geometry, return_std=True
-        )
-        return np.array([std[p] / getattr(atmosphere, p) for p in ERROR_PROFILES])
+        return _relative_errors(self.emulator, star, self.survey)
 
 
 def _slope(relation: str, star: Star, name: str) -> float:
