@@ -28,7 +28,7 @@ for command in (
     atmospheres.predict, atmospheres.explore, atmospheres.export_grid, atmospheres.models, atmospheres.export_julia,
     stars.demo, stars.synthesize, stars.fit, stars.fit_many,
     lines.calibrate, lines.write_lines,
-    survey.survey,
+    survey.survey, survey.survey_export, survey.survey_train,
     training.train, training.evaluate,
     validate, data,
     installation.doctor, installation.benchmark,

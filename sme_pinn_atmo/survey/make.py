@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..composition import CompositionWarning
 from ..emulator import Emulator
 from .labels import RELATIONS, Labels, draw
 from .settings import Survey
@@ -32,7 +34,10 @@ def _job(plain: str, i: int, star: Mapping[str, float], gradients: bool, errors:
     start = time.process_time()
     made = engine(plain)
     try:
-        found = made.star(star, gradients=gradients, errors=errors)
+        with warnings.catch_warnings():
+            # Of stars at random in [X/Fe] this is said of nearly all; the documentation says it of the set.
+            warnings.simplefilter("ignore", CompositionWarning)
+            found = made.star(star, gradients=gradients, errors=errors)
         bad = [n for n, v in found.items() if n != "atmosphere_error" and not np.isfinite(v).all()]
         result: Any = f"{bad[0]} is not finite" if bad else {n: _stored(n, v) for n, v in found.items()}
     except Exception as error:  # whatever is wrong with a star, the others go on
