@@ -129,8 +129,8 @@ def test_a_network_learns_spectra_and_more_of_them_from_derivatives(training: Pa
     pytest.importorskip("torch", reason="torch (the extra `train`) trains networks")
     with Set(training) as found:
         rows, held = found.done[:8], found.done[100:]
-        plain = train(found, rows=rows, held=held, width=24, components=10, steps=600)
-        slopes = train(found, rows=rows, held=held, width=24, components=10, steps=600, gradients=0.1)
+        plain = train(found, rows=rows, held=held, width=24, components=10, steps=400)
+        slopes = train(found, rows=rows, held=held, width=24, components=10, steps=400, gradients=0.1)
         assert slopes.card["held"]["rms"] < 0.02
         assert slopes.card["held"]["rms"] < 0.7 * plain.card["held"]["rms"]
         assert all(slopes.card["held"]["derivatives"][n] < plain.card["held"]["derivatives"][n] for n in NAMES)
@@ -147,6 +147,49 @@ def test_a_network_learns_spectra_and_more_of_them_from_derivatives(training: Pa
         assert score(again, found, held)["rms"] == pytest.approx(slopes.card["held"]["rms"])
         assert again.inside(labels).all()
         assert not again.inside([9000.0, 4.0, 0.0])
+
+
+def test_a_star_is_fitted_with_a_network(training: Path) -> None:
+    pytest.importorskip("torch", reason="torch (the extra `train`) trains networks")
+    from sme_pinn_atmo.stars.spectrum import ObservedSpectrum
+    from sme_pinn_atmo.stars.windows import Windows
+    from sme_pinn_atmo.survey.fit import fit_star
+
+    with Set(training) as found:
+        network = train(found, rows=found.done[:100], width=24, components=10, steps=600)
+    truth = np.array([5300.0, 3.9, -0.3])
+    wave = np.arange(6000.3, 6005.6, 0.02)
+    flux = np.interp(wave, network.wavelength * (1 + 4.0 / 299792.458), network.predict(truth))
+    noise = np.random.default_rng(1).normal(0, 0.002, len(wave))
+    tilted = (flux + noise) * (1 + 0.02 * (wave - 6003))
+    spectrum = ObservedSpectrum.from_arrays(wave, tilted, 0.002)
+    windows = Windows(((6000.5, 6005.3),), name="mine")
+    options: dict[str, Any] = {"resolution": 20_000.0, "floor": 0.0, "velocity": 3.0}
+    fit = fit_star(network, spectrum, windows, **options)
+    assert fit.velocity == pytest.approx(4.0, abs=0.3)
+    for name, value in zip(NAMES, truth, strict=True):
+        assert abs(fit.values[name] - value) < 5 * fit.errors[name] + 1e-3
+    assert fit.errors["teff"] < 60
+    held = fit_star(network, spectrum, windows, fixed={"monh": 0.2}, **options)
+    assert held.values["monh"] == 0.2
+    assert held.reduced_chi2 > 2 * fit.reduced_chi2
+    with pytest.raises(ValueError, match="no label 'Mg'"):
+        fit_star(network, spectrum, windows, fixed={"Mg": 0.2}, **options)
+    with pytest.raises(ValueError, match="no window of mine"):
+        fit_star(network, ObservedSpectrum.from_arrays(np.arange(7000, 7010, 0.02), 1.0, 0.01),
+                 Windows(((7001.0, 7008.0),), name="mine"), **options)  # fmt: skip
+
+
+def test_what_derivatives_save_is_written(training: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="torch (the extra `train`) trains networks")
+    from sme_pinn_atmo.validation.survey import gradients
+
+    path = gradients(training, tmp_path, sizes=(8, 16), held=60, steps=150, width=16, components=10)
+    found = json.loads(path.read_text())
+    assert [r["spectra"] for r in found["table"]] == [8, 16]
+    assert found["table"][0]["with"]["derivatives"] < found["table"][0]["without"]["derivatives"]
+    assert found["fewer"][0]["with"] == 8
+    assert (tmp_path / "gradients.png").stat().st_size > 5000
 
 
 def test_the_commands_export_and_train(training: Path, tmp_path: Path) -> None:
@@ -200,9 +243,10 @@ CANNON = """
 import json, sys
 import numpy as np
 import thecannon as tc
+from astropy.table import Table
 file = np.load(sys.argv[1])
 names, train, test = tuple(file["label_names"]), file["train"], file["test"]
-model = tc.CannonModel(file["table"][train], file["flux"][train], file["ivar"][train],
+model = tc.CannonModel(Table(file["table"][train]), file["flux"][train], file["ivar"][train],
                        tc.vectorizer.PolynomialVectorizer(names, 2), dispersion=file["dispersion"])
 model.train()
 labels, _, _ = model.test(file["flux"][test], file["ivar"][test])
@@ -214,7 +258,7 @@ print(json.dumps({"bias": middle.tolist(), "scatter": (1.4826 * np.median(abs(of
 
 @pytest.mark.programs
 def test_the_cannon_recovers_labels_and_learns_wrong_ones(training: Path, tmp_path: Path) -> None:
-    packages = ["numpy==1.26.4", "scipy<1.14", "annieslasso==0.2.96", "setuptools<81", "six"]
+    packages = ["numpy==1.26.4", "scipy<1.14", "annieslasso==0.2.96", "setuptools<81", "six", "astropy"]
     python = _python("SME_PINN_ATMO_CANNON_PYTHON", packages, tmp_path / "v")
     with Set(training) as found:
         right = _run(python, CANNON, export(found, "cannon", tmp_path / "right.npz", snr=200.0, valid=0.4))
@@ -277,7 +321,7 @@ again = TransformerPayne.from_file(sys.argv[2])
 made = np.array([again.intensity(waves, float(p[-1]), jnp.array(p[:-1])) for p in file["parameters"][valid][:40]])
 off = made[..., 0] / made[..., 1] - ratio[valid][:40]
 print(json.dumps({"names": list(again.parameter_names), "rms": float(np.sqrt(np.mean(off**2))),
-                  "spread": float(ratio[valid][:40].std(axis=0).mean()),
+                  "spread": float(np.sqrt(ratio[valid][:40].var(axis=0).mean())),
                   "continuum": float(np.sqrt(np.mean((np.log10(made[..., 1]) + offset - level[valid][:40]) ** 2)))}))
 """
 
@@ -287,9 +331,9 @@ def test_transformer_payne_trains_is_saved_and_read_back(tmp_path: Path) -> None
     python = _python("SME_PINN_ATMO_TRANSFORMER_PAYNE_PYTHON", ["transformer-payne==0.10", "optax"], tmp_path / "v")
     with Set(made_up_set(tmp_path / "mu.h5", n=120, mu=True)) as found:
         path = export(found, "transformer-payne", tmp_path / "tp.npz")
-    scored = _run(python, TRANSFORMER_PAYNE, path, tmp_path / "model.joblib", 400, JAX_PLATFORMS="cpu")
+    scored = _run(python, TRANSFORMER_PAYNE, path, tmp_path / "model.joblib", 2500, JAX_PLATFORMS="cpu")
     assert scored["names"] == [*NAMES, "mu"]
-    assert scored["rms"] < 0.4 * scored["spread"]
+    assert scored["rms"] < 0.5 * scored["spread"]
     assert scored["continuum"] < 0.05
 
 

@@ -549,3 +549,57 @@ def calibration(
             out.mkdir(parents=True, exist_ok=True)
             write_atomically(out / "laboratory.json", (json.dumps(figures, indent=1) + "\n").encode())
             say(check.format_laboratory(figures))
+
+
+@validate.command()
+@click.argument("network", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--direct", type=click.Path(path_type=Path, file_okay=False),
+              help="Also fit with PySME: folder of `validate benchmarks`, whose fits are used.")  # fmt: skip
+@click.option("--star", "stars", multiple=True, help="Only this star; may be given again.")
+@click.option("--processes", type=click.IntRange(min=1), default=2, show_default=True, help="Of each fit with PySME.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="survey", show_default=True,
+              help="Folder for table, figure and numbers.")  # fmt: skip
+def survey(network: Path, direct: Path | None, stars: tuple[str, ...], processes: int, out: Path) -> None:
+    """Benchmark stars fitted with a network of spectra (`survey-train`), beside fits with PySME.
+
+    Needs the benchmark stars' data, and a network of the set benchmarks.toml or one like it.
+
+    \b
+    Example: sme-pinn-atmo validate survey benchmarks.npz --direct benchmarks
+    """
+    from ..survey.network import SpectrumNetwork
+    from ..validation.survey import stars as run
+
+    path = run(SpectrumNetwork.load(network), out, names=stars, direct=direct, processes=processes)
+    say(path.read_text(encoding="utf-8"))
+    say(f"table: {path}\nfigure: {path.with_suffix('.png')}")
+
+
+@validate.command(name="survey-gradients")
+@click.argument("training", metavar="SET", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--size", "sizes", type=int, multiple=True, help="Number of spectra; may be given again.")
+@click.option("--weight", default=0.1, show_default=True, help="Of the derivatives in the loss.")
+@click.option("--held", type=int, default=0, help="Stars that no network sees; a third if left out.")
+@click.option("--steps", default=3000, show_default=True, help="Of each training.")
+@click.option("--seeds", default=1, show_default=True, help="Trainings of each kind; the median counts.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="survey", show_default=True,
+              help="Folder for figure and numbers.")  # fmt: skip
+def survey_gradients(
+    training: Path, sizes: tuple[int, ...], weight: float, held: int, steps: int, seeds: int, out: Path
+) -> None:
+    """What derivatives save: networks trained with and without them, on few spectra and on more. Needs torch.
+
+    Example: sme-pinn-atmo validate survey-gradients derivatives.h5
+    """
+    import json
+
+    from ..validation.survey import gradients as run
+
+    path = run(training, out, sizes=sizes, weight=weight, held=held, steps=steps, seeds=seeds,
+               progress=lambda text: click.echo(text, err=True))  # fmt: skip
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for row in content["table"]:
+        say(f"{row['spectra']:5d} spectra: rms {row['without']['rms']:.5f} without, {row['with']['rms']:.5f} with; "
+            f"derivatives off by {100 * row['without']['derivatives']:.1f} % and "
+            f"{100 * row['with']['derivatives']:.1f} %")  # fmt: skip
+    say(f"numbers: {path}\nfigure: {path.with_suffix('.png')}")

@@ -158,14 +158,17 @@ def _payne(training: Set, names: Sequence[str], made: Mock | None, valid: float,
 def _cannon(training: Set, names: Sequence[str], made: Mock | None, valid: float, seed: int) -> bytes:
     """The Cannon (`annieslasso`): a structured array `table`, flux, ivar and dispersion, and which stars to train on.
 
-    `CannonModel(table[train], flux[train], ivar[train], PolynomialVectorizer(names, 2), dispersion=dispersion)`.
+    `CannonModel(astropy.table.Table(table[train]), flux[train], ivar[train], PolynomialVectorizer(names, 2),
+    dispersion=dispersion)`.
     """
     labels, flux = _reference(training, names, made), _flux(training, made)
     ivar = np.full(flux.shape, 1e8) if made is None else made.ivar  # an error of 1e-4 where there is no noise
-    table = np.rec.fromarrays(labels.T, names=list(names))
+    table = np.empty(len(labels), dtype=[(n, float) for n in names])
+    for name, column in zip(names, labels.T, strict=True):
+        table[name] = column
     train, held = _apart(len(labels), valid, seed)
     return _npz(
-        table=np.asarray(table), true=training.labels(names), flux=flux, ivar=ivar, dispersion=training.wavelength,
+        table=table, true=training.labels(names), flux=flux, ivar=ivar, dispersion=training.wavelength,
         label_names=np.array(names), train=train, test=held,
     )  # fmt: skip
 

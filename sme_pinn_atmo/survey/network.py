@@ -185,7 +185,7 @@ def train(
     torch.manual_seed(seed)
     layers = [torch.nn.Linear(len(chosen), width), torch.nn.SiLU(), torch.nn.Linear(width, width), torch.nn.SiLU(),
               torch.nn.Linear(width, len(basis))]  # fmt: skip
-    network = torch.nn.Sequential(*layers).double()
+    network: Any = torch.nn.Sequential(*layers).double()
     x = torch.tensor((labels - low) / (high - low) - 0.5)
     y = torch.tensor((flux - mean) @ basis.T / scale)
     s = None if slopes is None else torch.tensor(slopes * (high - low)[:, None] @ basis.T / scale)
@@ -199,7 +199,8 @@ def train(
         schedule.step()
         if step % 500 == 0 or step == steps - 1:
             progress(f"step {step}: loss {loss.item():.3g}")
-    weights = [(layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in layers[::2]]
+    linear: list[Any] = layers[::2]
+    weights = [(layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in linear]
     weights[-1] = (weights[-1][0] * scale, weights[-1][1] * scale)
     made = SpectrumNetwork(chosen, low, high, training.wavelength, training.band, tuple(weights), basis, mean, {})
     card = {
