@@ -93,6 +93,15 @@ TESTED: dict[str, dict[str, str]] = {
         "options:test_options_of_a_survey_arrive": "--seed --stars --processes --dask --out",
         "spectra:test_pysme_is_quiet_unless_asked": "--verbose",
     },
+    "survey-export": {
+        "survey_programs:test_the_commands_export_and_train": "TRAINING --to --snr --out --wrong",
+        "options:test_options_of_a_training_set_arrive": "TRAINING --to --out --label --snr --wrong --valid --seed",
+    },
+    "survey-train": {
+        "survey_programs:test_the_commands_export_and_train": "TRAINING --out --gradients --json",
+        "options:test_options_of_a_training_set_arrive":
+            "TRAINING --label --gradients --width --components --steps --seed",
+    },
     "train": {"options:test_options_arrive": "CONFIG --out --fold --without",
               "options:test_threads_are_those_asked_for": "--threads"},
     "evaluate": {
@@ -103,6 +112,10 @@ TESTED: dict[str, dict[str, str]] = {
     "data list": {"sources:test_list_says_what_is_here": "--json"},
     "data get": {"solar_report:test_without_a_network_it_says_what_is_missing_and_how_else": "NAME --from"},
     "data build": {"sources:test_a_users_mod_files_become_the_marcs_set": "NAME --from"},
+    "validate survey": {
+        "options:test_options_of_a_training_set_arrive": "NETWORK --direct --star --processes --out"},
+    "validate survey-gradients": {
+        "options:test_options_of_a_training_set_arrive": "TRAINING --size --weight --held --steps --seeds --out"},
     "validate solar": {
         "solar:test_bad_input_is_named_before_any_synthesis": "--model --window --lines --atlas",
         "solar:test_korg_in_place_of_pysme": "--code",
@@ -531,6 +544,29 @@ def test_options_of_a_survey_arrive(folder: Path) -> None:
     got = arrived("survey:make", "survey", "galah.toml", words)
     assert (got["out"], got["processes"], got["dask"]) == (Path("o.h5"), 3, "host:1")
     assert (got["survey"].seed, got["survey"].stars) == (7, 12)
+
+
+def test_options_of_a_training_set_arrive(folder: Path) -> None:
+    from .test_survey_programs import made_up_network, made_up_set
+
+    made_up_set(folder / "set.h5", n=6)
+    words = "--to ferre --out o.dat --label monh --snr 50 --wrong monh=0.1,0.02 --valid 0.3 --seed 5"
+    got = arrived("survey.exports:export", "survey-export", "set.h5", words)
+    assert (got["kind"], got["out"], got["names"], got["snr"]) == ("ferre", Path("o.dat"), ("monh",), 50.0)
+    assert (got["wrong"], got["valid"], got["seed"]) == ({"monh": (0.1, 0.02)}, 0.3, 5)
+    words = "--out n.npz --label teff --gradients 0.5 --width 9 --components 7 --steps 11 --seed 3"
+    got = arrived("survey.network:train", "survey-train", "set.h5", words)
+    assert (got["names"], got["gradients"], got["width"]) == (("teff",), 0.5, 9)
+    assert (got["components"], got["steps"], got["seed"], got["training"].path) == (7, 11, 3, Path("set.h5"))
+    made_up_network(folder / "n.npz")
+    words = "n.npz --direct b --star Procyon --processes 3 --out o"
+    got = arrived("validation.survey:stars", "validate", "survey", words)
+    assert (got["direct"], got["names"], got["processes"], got["out"]) == (Path("b"), ("Procyon",), 3, Path("o"))
+    assert got["network"].names == ("teff", "logg", "monh")
+    words = "set.h5 --size 8 --size 16 --weight 0.3 --held 5 --steps 9 --seeds 2 --out o"
+    got = arrived("validation.survey:gradients", "validate", "survey-gradients", words)
+    assert (got["sizes"], got["weight"], got["held"], got["steps"]) == ((8, 16), 0.3, 5, 9)
+    assert (got["seeds"], got["out"], got["training"]) == (2, Path("o"), Path("set.h5"))
 
 
 # ---------------------------------------------------------------------- scores

@@ -284,9 +284,22 @@ def test_options_of_a_survey_change_its_spectra(engine: Engine) -> None:
     for change in (
         {"survey": {"name": "small", "model": "atlas9"}}, {"survey": {"name": "small", "pattern": "grevesse2007"}},
         {"survey": {"name": "small", "step": 3.0}}, {"continuum": {"kind": "polynomial", "degree": 1}},
-        {"continuum": {"kind": "none"}}, {"survey": {"name": "small", "threshold": [0.3, 0.3]}},
+        {"continuum": {"kind": "none"}},
     ):  # fmt: skip
         assert np.abs(Engine(small(**change)).star(STAR)["flux"] - base).max() > 1e-6, change
+
+
+def test_weak_lines_are_added_as_such_where_there_are_many(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sme_pinn_atmo.survey import synthesis
+
+    base = engine.star(STAR)["flux"]
+    monkeypatch.setattr(synthesis, "_FEW", 0)
+    for threshold, low, high in ([1.5e-3, 2e-5], 0.0, 2e-4), ([0.05, 2e-5], 1e-6, 5e-3), ([0.3, 0.3], 1e-3, 0.2):
+        made = Engine(small(survey={"name": "small", "threshold": threshold}))
+        assert made.code.selects
+        assert low <= np.abs(made.star(STAR)["flux"] - base).max() <= high
+    assert made.code.cell(STAR) == made.code.cell({**STAR, "teff": 5450.0, "vsini": 9.0})
+    assert made.code.cell(STAR) != made.code.cell({**STAR, "teff": 4500.0})
 
 
 def test_intensities_by_mu_add_up_to_the_flux() -> None:

@@ -73,6 +73,17 @@ def made_up_set(path: Path, n: int = 200, seed: int = 1, mu: bool = False) -> Pa
     return path
 
 
+def made_up_network(path: Path) -> Path:
+    """A network of random weights."""
+    rng = np.random.default_rng(1)
+    weights = tuple((rng.normal(size=(n, m)), rng.normal(size=n)) for m, n in ((3, 5), (5, 5), (5, 4)))
+    SpectrumNetwork(
+        NAMES, np.array([4000.0, 2, -1]), np.array([6000.0, 5, 0.5]), np.linspace(6000, 6006, 60),
+        np.zeros(60, dtype=int), weights, rng.normal(size=(4, 60)), np.ones(60), {"model": "none"},
+    ).save(path)  # fmt: skip
+    return path
+
+
 @pytest.fixture(scope="module")
 def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_up_set(tmp_path_factory.mktemp("set") / "made_up.h5")

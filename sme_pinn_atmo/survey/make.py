@@ -284,8 +284,9 @@ class Plan(dict[str, Any]):
         ]
         if self["gradients"]:
             lines.append(f"a star with derivatives: {self['seconds_gradients']:.2f} s; {self['gradients']} of them")
+        if self["cells"]:
+            lines.append(f"lines selected for {self['cells']} kinds of stars, {self['seconds_selection']:.2f} s each")
         lines += [
-            f"lines selected for {self['cells']} kinds of stars, {self['seconds_selection']:.2f} s each",
             f"in all: {hours} cores; {self['bytes'] / 1e6:.1f} MB",
         ]
         return "\n".join(lines)
@@ -348,7 +349,7 @@ def plan(survey: Survey) -> Plan:
         made.star(labels.star(chosen[1]), gradients=True)
         gradient_seconds = time.process_time() - start
     each = total / len(chosen)
-    cell = getattr(made.code, "cell", None)
+    cell = getattr(made.code, "cell", None) if getattr(made.code, "selects", False) else None
     cells = len({cell(labels.star(i)) for i in range(len(labels))}) if cell else 0
     n_gradients, n_errors = survey.gradients.count(len(labels)), min(survey.error_stars, len(labels))
     selection = float(np.mean(selections)) if cell else 0.0

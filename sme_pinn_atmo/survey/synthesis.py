@@ -49,6 +49,9 @@ _TRACE = 5.7
 #: What two elements of one synthesis may have in common at any pixel: depth in the limit of weak lines.
 _COMMON = 5e-4
 
+#: PySME treats all lines of a list that has no more than so many.
+_FEW = 300
+
 #: Linear limb darkening where only the flux is known (Korg).
 _LIMB = 0.6
 
@@ -295,6 +298,11 @@ class _PySME:
 
     # ------------------------------------------------------------------ lines
 
+    @property
+    def selects(self) -> bool:
+        """There are so many lines that each kind of star needs its own."""
+        return len(self.synthesis.lines) > _FEW
+
     def cell(self, star: Star) -> tuple[tuple[str, int], ...]:
         """Which stars share a selection of lines."""
         found = []
@@ -304,12 +312,15 @@ class _PySME:
         return tuple(found)
 
     def _use(self, star: Star) -> None:
-        try:
-            selection = self.select(self.cell(star))
-        except Exception:  # the middle of a cell may lie outside the domain, its stars inside
-            selection = self._with_probes({n: v for n, v in star.items() if n not in BROADENING})
+        selection = self._selection(star) if self.selects else None
         if selection is not self.synthesis.selection:
             self.synthesis.use(selection)
+
+    def _selection(self, star: Star) -> Selection:
+        try:
+            return self.select(self.cell(star))
+        except Exception:  # the middle of a cell may lie outside the domain, its stars inside
+            return self._with_probes({n: v for n, v in star.items() if n not in BROADENING})
 
     def _select(self, cell: tuple[tuple[str, int], ...]) -> Selection:
         middle = {n: float(k * _CELLS.get(n, 1.0)) for n, k in cell}
@@ -336,9 +347,7 @@ class _PySME:
 
     def footprint(self, star: Star, element: str, engine: Engine) -> Array:
         """(n_pixel,) depth of an element's lines in the limit of weak lines, blurred as the star's are."""
-        self._use(star)
-        selection = self.synthesis.selection
-        assert selection is not None
+        selection = self._selection(star)
         lines = self.synthesis.lines
         of = _has(np.asarray(lines["species"], dtype=str), element) & (selection.strong | selection.weak)
         centre, depth = np.asarray(lines["wlcent"], dtype=float)[of], selection.depth[of]
