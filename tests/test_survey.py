@@ -242,6 +242,25 @@ def test_a_star_is_what_pysme_makes_of_all_lines(engine: Engine) -> None:
     assert (made["atmosphere_error"] > 0).all()
 
 
+def test_fast_rotation_crosses_the_borders_of_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sme_pinn_atmo.survey import instrument
+
+    survey = small(
+        labels={"ranges": {"teff": [5000, 6000], "logg": [4.0, 4.6], "vsini": [1.0, 150.0]}},
+        band=[{**BAND, "first": 6154.0, "last": 6164.0}],
+    )
+    star = {**STAR, "vsini": 150.0}
+    whole = Engine(survey)
+    monkeypatch.setattr(instrument, "_PIECE", 4.0)
+    parts = Engine(survey)
+    assert len(whole.code.pieces) == 1
+    assert len(parts.code.pieces) >= 4
+    assert np.abs(whole.star(star)["flux"] - parts.star(star)["flux"]).max() < 2e-4
+    wide = Engine(replace(survey, bands=(Band(**{**BAND, "first": 6145.0, "last": 6173.0}),)))
+    inner = (wide.wave > 6153.95) & (wide.wave < 6164.05)
+    assert np.abs(wide.star(star)["flux"][inner] - whole.star(star)["flux"]).max() < 5e-4
+
+
 def test_a_star_does_not_depend_on_those_before_it(engine: Engine) -> None:
     first = engine.star(STAR)["flux"]
     engine.star({**STAR, "teff": 4600.0, "logg": 2.0})

@@ -151,16 +151,18 @@ def _pixels(file: str) -> Array:
     return np.asarray(wave, dtype=float)
 
 
-def windows(bands: Sequence[Band], step: float) -> tuple[list[tuple[float, float]], list[tuple[int, int]]]:
+def windows(
+    bands: Sequence[Band], step: float, beyond: float = 0.0
+) -> tuple[list[tuple[float, float]], list[tuple[int, int]]]:
     """Windows to synthesise for bands, and by band the first and the last but one of its windows.
 
     Windows of a band touch, and are whole numbers of `step` [km/s] long, so that their grids of velocities are parts of
-    one; a synthesis reaches beyond each.
+    one; a synthesis reaches beyond each. `beyond` [km/s] is how much further than that rotation takes light from.
     """
     pieces: list[tuple[float, float]] = []
     of: list[tuple[int, int]] = []
     for band in bands:
-        low, high = band.reach()
+        low, high = (v * (1 + s * beyond / _C) for v, s in zip(band.reach(), (-1, 1), strict=True))
         n = max(int(np.ceil((high - low) / _PIECE)), 1)
         points = int(np.ceil(np.log(high / low) * _C / step / n))
         edges = low * np.exp(np.arange(n + 1) * points * step / _C)
@@ -173,17 +175,17 @@ def assemble(pieces: Sequence[Intensities], vsini: float, vmac: float) -> tuple[
     """Wavelengths even in ln lambda, flux and continuum of a band, rotated and stirred, from the pieces of it."""
     step = pieces[0].step
     waves = [p.wave for p in pieces]
-    fluxes = [disk_flux(p.mu, p.line * p.veil, step, vsini=vsini, vmac=vmac) for p in pieces]
-    continua = [disk_flux(p.mu, p.continuum, step) for p in pieces]
     starts = [round(float(np.log(w[0] / waves[0][0])) * _C / step) for w in waves]
     # Half of what neighbours have in common is of each.
     cuts = [(a + len(w) + b) // 2 for a, w, b in zip(starts[:-1], waves[:-1], starts[1:], strict=True)]
-    parts = [slice(low - a, high - a) for a, low, high in zip(starts, [0, *cuts], [*cuts, starts[-1] + len(waves[-1])],
-                                                              strict=True)]  # fmt: skip
-    wave, flux, level = (
-        np.concatenate([v[part] for v, part in zip(values, parts, strict=True)]) for values in (waves, fluxes, continua)
-    )
-    return wave, flux, level
+    ends = zip(starts, [0, *cuts], [*cuts, starts[-1] + len(waves[-1])], strict=True)
+    parts = [slice(low - start, high - start) for start, low, high in ends]
+    # Together before they are broadened: rotation takes light from beyond a piece.
+    line = np.concatenate([(p.line * p.veil)[:, part] for p, part in zip(pieces, parts, strict=True)], axis=1)
+    continuum = np.concatenate([p.continuum[:, part] for p, part in zip(pieces, parts, strict=True)], axis=1)
+    wave = np.concatenate([w[part] for w, part in zip(waves, parts, strict=True)])
+    mu = pieces[0].mu
+    return wave, disk_flux(mu, line, step, vsini=vsini, vmac=vmac), disk_flux(mu, continuum, step)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ..stars.fit import transfer_step
 from ..stars.instrument import broaden, disk_flux
 from ..stars.synthesis import SHIFTS, Intensities, Selection, Synthesis
 from .instrument import Band, Continuum, assemble, windows
-from .labels import RELATIONS, STELLAR, atmosphere_labels, related, solar_pattern
+from .labels import RELATIONS, STELLAR, atmosphere_labels, read_table, related, solar_pattern
 
 if TYPE_CHECKING:
     from .settings import Survey
@@ -242,7 +242,7 @@ class _PySME:
 
         self.survey = survey
         self.step = survey.step or transfer_step(max(_highest(b) for b in survey.bands))
-        self.pieces, self.of = windows(survey.bands, self.step)
+        self.pieces, self.of = windows(survey.bands, self.step, max(_widest(survey) - 30.0, 0.0))
         self.synthesis = Synthesis(
             survey.model, read_lines(survey.line_list(), self.pieces), self.pieces, step=self.step,
             threshold=survey.threshold, pattern=survey.pattern, geometry=survey.geometry, mass=survey.mass,
@@ -374,6 +374,17 @@ def _has(species: NDArray[np.str_], element: str) -> NDArray[np.bool_]:
     return np.array(parts, dtype=bool)[number]
 
 
+def _widest(survey: Survey) -> float:
+    """How far rotation and macroturbulence take light [km/s]."""
+    table = read_table(survey.table, survey.pattern) if survey.table else {}
+    found = 0.0
+    for name, factor in (("vsini", 1.0), ("vmac", 2.0)):
+        by_relation = 15.0 if name in survey.relations else 0.0
+        largest = max(survey.ranges.get(name, (0.0, 0.0))[1], survey.fixed.get(name, 0.0), by_relation)
+        found += factor * max(largest, float(np.max(table.get(name, 0.0))))
+    return found
+
+
 def _highest(band: Band) -> float:
     """Resolving power that the transfer must serve; 0 where nothing blurs."""
     if band.matrix is not None:
@@ -437,7 +448,7 @@ class _Korg:
         from pysme.util import air2vac
 
         low, high = (float(v) for v in air2vac(np.array(band.reach())))
-        beyond = (60.0 + 2 * max(self.survey.ranges.get("vsini", (0, 0))[1], 0.0)) / _C
+        beyond = (60.0 + _widest(self.survey)) / _C
         low, high = low * (1 - beyond), high * (1 + beyond)
         return low, high, float(f"{0.5 * (low + high) * self.step / _C:.4f}") or 1e-3
 
