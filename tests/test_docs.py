@@ -87,7 +87,7 @@ def _cells(notebook: Path, kind: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "notebook", [pytest.param(p, marks=[pytest.mark.slow] * (p.stem == "real_star")) for p in NOTEBOOKS],
+    "notebook", [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in ("real_star", "survey"))) for p in NOTEBOOKS],
     ids=lambda p: p.stem,
 )  # fmt: skip
 def test_a_notebook_runs(notebook: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_notebook_runs(notebook: Path) -> None:
             find("benchmarks/spectra/18sco_narval_hermes.npz")
         except DataMissingError as missing:
             pytest.skip(str(missing))
-    if notebook.stem == "own_grid":
+    if notebook.stem in ("own_grid", "survey"):
         pytest.importorskip("torch", reason="training needs torch (the extra `train`)")
     names: dict[str, Any] = {"__name__": "__main__"}
     for i, cell in enumerate(_cells(notebook, "code")):
