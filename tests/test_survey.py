@@ -52,7 +52,7 @@ def engine() -> Engine:
 def test_presets_read_and_say_where_they_are_from(name: str) -> None:
     survey = Survey.read(name)
     assert survey.source
-    assert all(len(b.wave) > 200 and (b.spread.at(b.air) > 1000).all() for b in survey.bands)
+    assert all(len(b.wave) > 150 and (b.spread.at(b.air) > 1000).all() for b in survey.bands)
     assert Survey.from_plain(survey.to_dict()) == survey
     assert len(draw(replace(survey, stars=20), *_of(survey.model))) == 20
 
