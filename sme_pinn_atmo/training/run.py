@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from .. import __version__
 from ..composition import SOLAR_SCALES
@@ -89,8 +90,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 def load_sets(
-    config: Mapping[str, Any], fold: tuple[int, int] | None = None, planes: Sequence[Plane] = ()
-) -> list[TrainingSet]:
+    config: Mapping[str, Any], fold: tuple[int, int] | None = None, planes: Sequence[Plane] = (), *,
+    progress: bool = False,
+) -> list[TrainingSet]:  # fmt: skip
     """The training sets of a configuration, in its order.
 
     With `fold` = (k, n), part k of n (drawn by the seed) of every set marked `evaluate` is held out, and with
@@ -99,7 +101,8 @@ def load_sets(
     model in one of them is held out, a teacher's too.
     """
     labels, grid = config["network"]["labels"], depth_grid(config)
-    sets = [load_source(s, labels, grid, config["seed"], fold) for s in config["data"]]
+    reading = tqdm(config["data"], desc="reading", unit="set", disable=not progress)
+    sets = [load_source(s, labels, grid, config["seed"], fold) for s in reading]
     held = {(s.corpus, tuple(np.round(x[:3], 3))) for s in sets for x in s.x[s.held]}
     teachers = {s["name"] for s in config["data"] if "corrects" in s}
     rows = {(c["path"], row) for c, s in zip(config["data"], sets, strict=True) for row in s.index[s.held].tolist()}
@@ -132,7 +135,7 @@ def train_model(
     A model trained on a fold, or without some planes, gets its scores on the models held out, and its error model from
     them.
     """
-    sets = load_sets(config, fold, planes)
+    sets = load_sets(config, fold, planes, progress=progress)
     domain = _domain(config, sets, planes)
     checkpoint = out.with_suffix(".checkpoint")
     network, took = train_network(sets, config, checkpoint, domain, progress=progress)

@@ -134,7 +134,7 @@ def ablation(out: Path, *, config: str = "atlas9", fold: tuple[int, int] = (1, 1
     ConfigError or OSError for a configuration or data that are not there.
     """
     settings = read_config(config)
-    sets = load_sets(settings, fold)
+    sets = load_sets(settings, fold, progress=progress)
     evaluated = next(s for s, c in zip(sets, settings["data"], strict=True) if c.get("evaluate"))
     truth = read(find(next(c["path"] for c in settings["data"] if c.get("evaluate")), working_folder=True))
     truth = truth.select(evaluated.index[evaluated.held])
