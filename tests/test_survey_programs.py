@@ -191,6 +191,44 @@ def test_a_star_is_fitted_with_a_network(training: Path) -> None:
                  Windows(((7001.0, 7008.0),), name="mine"), **options)  # fmt: skip
 
 
+def test_benchmark_stars_beside_their_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scipy.interpolate import CubicSpline
+
+    from sme_pinn_atmo.stars.spectrum import ObservedSpectrum
+    from sme_pinn_atmo.validation import survey as check
+
+    bands = [np.arange(a, b, 0.06) for a, b in ((5681, 5715), (6487, 6521))]
+    wave = np.concatenate(bands)
+    rng = np.random.default_rng(2)
+    lines = [sum(np.exp(-0.5 * ((wave - c) / 0.12) ** 2) for c in rng.choice(wave, 20)) for _ in range(3)]
+    weights = (np.eye(3), np.zeros(3)), (np.eye(3), np.zeros(3)), (-0.8 * np.eye(3), np.zeros(3))
+    low, high = np.array([4000.0, 3.0, -1.0]), np.array([6000.0, 5.0, 0.5])
+    mean = 1 - 0.3 * np.sum(lines, axis=0)
+    number = np.repeat([0, 1], [len(b) for b in bands])
+    network = SpectrumNetwork(NAMES, low, high, wave, number, weights, np.array(lines), mean, {"model": "atlas12"})
+    truth = {"teff": 5200.0, "logg": 4.1, "monh": -0.1}
+    star = {"file": "a.npz", "vsini": 1.0, "reference_error": {}, "source": "v3"}
+    far = {"name": "far", "reference": {**truth, "teff": 7000.0}, **star}
+    known = [{"name": "near", "reference": truth, **star}, far]
+    seen = np.concatenate([np.arange(b[0] + 0.5, b[-1] - 0.5, 0.01) for b in bands])
+    flux = CubicSpline(wave, network.predict([5200.0, 4.1, -0.1]))(seen)
+    spectrum = ObservedSpectrum.from_arrays(seen, flux, 0.005)
+    monkeypatch.setattr(check, "reference_stars", lambda: known)
+    monkeypatch.setattr(check, "read_spectrum", lambda *_, **__: spectrum)
+    monkeypatch.setattr(check.Settings, "spectrum_file", lambda self: Path("a.npz"))
+    path = check.stars(network, tmp_path)
+    found = json.loads((tmp_path / "survey.json").read_text())
+    assert found["outside"] == ["far"]
+    (row,) = found["stars"]
+    for name, tolerance in (("teff", 20.0), ("logg", 0.02), ("monh", 0.02)):
+        assert row["network"]["values"][name] == pytest.approx(truth[name], abs=tolerance)
+    assert found["summary"]["network - reference"]["stars"] == 1
+    assert "| near | 5200 4.10 -0.10 |" in path.read_text()
+    assert (tmp_path / "survey.png").stat().st_size > 5000
+    with pytest.raises(ValueError, match="no benchmark star 'Vega'"):
+        check.stars(network, tmp_path, names=["Vega"])
+
+
 def test_what_derivatives_save_is_written(training: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="torch (the extra `train`) trains networks")
     from sme_pinn_atmo.validation.survey import gradients
