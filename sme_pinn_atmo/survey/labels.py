@@ -176,11 +176,11 @@ class Labels:
 def draw(survey: Survey, domain: Domain, solar_scale: str) -> Labels:
     """Labels of the stars of a survey; the first n of a larger set are those of a smaller one with the same seed.
 
-    "sobol" : a scrambled Sobol sequence over the ranges; "uniform" : random numbers; points that the model has no
-        atmosphere for are passed over
-    "isochrones" : rows of a table of teff, logg and whatever else it has, drawn at random by its column `weight` (all
-        alike without one), moved by `isochrone_scatter`; labels with ranges are drawn for each
-    "table" : the stars of a table, in its order; see `read_table`. Stars outside the domain stay, and fail
+    A survey's `draw` is "sobol", a scrambled Sobol sequence over the ranges, or "uniform", random numbers; points that
+    the model has no atmosphere for are passed over. Or "isochrones": rows of a table of teff, logg and whatever else it
+    has, drawn at random by its column `weight` (all alike without one), moved by `isochrone_scatter`, with labels that
+    have ranges drawn for each. Or "table": the stars of a table in its order, see `read_table`; those outside the
+    domain stay, and fail.
 
     Raises DomainError where nothing of the ranges lies in the domain, ValueError for tables that cannot be used.
     """
