@@ -102,13 +102,13 @@ TESTED: dict[str, dict[str, str]] = {
         "options:test_options_of_a_training_set_arrive":
             "TRAINING --label --gradients --width --components --steps --seed",
     },
-    "train": {"options:test_options_arrive": "CONFIG --out --fold --without",
+    "train": {"options:test_options_arrive": "CONFIG --out --fold --without --device",
               "options:test_threads_are_those_asked_for": "--threads"},
     "evaluate": {
         "validation:test_evaluate_prints_what_score_gives": "MODEL DATA --json",
         "options:test_only_models_that_are_asked_for_are_scored": "--family --heldout",
     },
-    "benchmark": {"options:test_the_benchmark_writes_what_is_asked_for": "--model --json --plot --dask"},
+    "benchmark": {"options:test_the_benchmark_writes_what_is_asked_for": "--model --json --plot --dask --page"},
     "data list": {"sources:test_list_says_what_is_here": "--json"},
     "data get": {"solar_report:test_without_a_network_it_says_what_is_missing_and_how_else": "NAME --from"},
     "data build": {"sources:test_a_users_mod_files_become_the_marcs_set": "NAME --from"},
@@ -147,6 +147,7 @@ TESTED: dict[str, dict[str, str]] = {
                          "validate_spectra:test_so_many_nodes_in_so_many_processes": "--nodes --processes"},
     "validate all": {"options:test_options_arrive": "--model --part --heldout --processes --out",
                      "report:test_processes_reach_the_parts": "--processes"},
+    "validate which": {"options:test_options_arrive": "--model --processes --out"},
     "validate benchmarks": {"options:test_options_arrive": "--model --star --corrections --processes --out"},
     "validate calibration": {
         "options:test_options_of_a_calibrations_checks_arrive":
@@ -235,6 +236,10 @@ def holding(model: Path, path: Path, rows: list[int], file: str = "grid.npz") ->
          "validation.solar:run",
          {"out": Path("o"), "model": "atlas9", "windows": ((1.0, 2.0), (3.0, 4.0)), "code": "korg",
           "atlas_path": Path("nso"), "lines_path": Path("l.lin"), "corrections": "c"}),
+        pytest.param("train atlas9 --device meta", "training.run:train_model", {"out": Path("atlas9.safetensors")},
+                     marks=torch),
+        ("validate which --model a --model b --processes 3 --out o", "validation.choice:run",
+         {"models": ("a", "b"), "out": Path("o"), "processes": 3}),
         ("validate interpolation --model atlas9", "validation.interpolation:run", {"model": "atlas9"}),
         ("validate closure atlas9", "emulator:Emulator.load", {"name": "atlas9"}),
         ("validate vturb atlas9 atlas12 --data grid.npz --reference atlas12", "validation.microturbulence:response",
@@ -264,6 +269,8 @@ def test_options_arrive(
     write_npz(folder / "grid.npz", structures)
     got = arrived(target, arguments)
     assert {k: got[k] for k in expected} == expected
+    if "--device" in arguments:
+        assert got["config"]["training"]["device"] == "meta"
     if "vturb" in arguments:
         assert [e.name for e in (*got["emulators"], got["reference"])] == ["atlas9", "atlas12", "atlas12"]
         assert got["truth"].checksum() == structures.checksum()
@@ -664,4 +671,6 @@ def test_the_benchmark_writes_what_is_asked_for(folder: Path, monkeypatch: pytes
         "ratios": {}, "dask: stars per second by worker processes": {"1": 10.0}
     }  # fmt: skip
     assert run("benchmark") == "rows\n"
+    arrived("explorer.benchmark:measure", "benchmark", "--page")
+    assert CliRunner().invoke(main, ["benchmark", "--page", "--dask"]).exit_code == 2
     assert (measured, drawn) == (["atlas9", "atlas12"], [Path("b.png")])

@@ -43,6 +43,8 @@ def benchmark(model: str, path: Path | None, plot: Path | None, dask: bool, page
     from ..emulator import write_atomically
 
     if page:
+        if plot is not None or dask:
+            raise click.UsageError("--page takes --json alone")
         from ..explorer import benchmark as in_browser
 
         times = in_browser.measure()
