@@ -94,6 +94,8 @@ def _fit_options(command: Any) -> Any:
         click.option("--corrections", help="Corrections of the list: a packaged set, or what `calibrate` wrote."),
         click.option("--windows", help="Table of windows and masks: galah, gaia-rvs, apogee, solar-type, or a file; "
                      "the whole spectrum if left out."),
+        click.option("--tellurics", help="Table whose telluric ranges are left out: telluric-bands, or a file."),
+        click.option("--line-spread", help="Table of the instrument, wavelength and resolution, in place of one R."),
         *(click.option(f"--{name}", type=float, help=f"{what}, where the fit starts or what it keeps.")
           for name, what in (("teff", "Effective temperature [K]"), ("logg", "Surface gravity, log10 of cm s-2"),
                              ("monh", "[M/H] in dex"), ("alpha", "[alpha/M] in dex"),
@@ -114,6 +116,8 @@ def _fit_options(command: Any) -> Any:
         click.option("--normalise", is_flag=True, default=None,
                      help="The spectrum is not normalised: do it by window."),
         click.option("--floor", type=click.FloatRange(min=0), help="Error added to all pixels.  [default: 0.005]"),
+        click.option("--line-scatter", type=click.FloatRange(min=0),
+                     help="Standard deviation of the errors of log gf [dex]; 0: the list is exact.  [default: 0.15]"),
         click.option("--clip", type=click.FloatRange(min=0),
                      help="Leave out pixels so many robust sigma off; 0: none.  [default: 6]"),
         click.option("--error", type=click.FloatRange(min=0, min_open=True),
@@ -144,8 +148,8 @@ def _with_options(settings: Any, given: dict[str, Any]) -> Any:
             raise click.BadParameter(f"{text!r} is not ELEMENT=VALUE", param_hint="--abundance") from None
     kept = {n: p for n, p in settings.priors.items() if not given["free"] or n in given["free"]}
     priors = {**kept, **{n: (m, s) for n, m, s in given["priors"]}}
-    names = ("model", "lines", "corrections", "windows", "velocity", "degree", "normalise", "floor", "clip", "error",
-             "medium")  # fmt: skip
+    names = ("model", "lines", "corrections", "windows", "tellurics", "line_spread", "velocity", "degree", "normalise",
+             "floor", "line_scatter", "clip", "error", "medium")  # fmt: skip
     return settings.with_(
         start=start, free=tuple(given["free"]) or None, priors=priors,
         ties={**settings.ties, **dict(parse_tie(t) for t in given["ties"])}, **{n: given[n] for n in names},

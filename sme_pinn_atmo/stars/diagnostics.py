@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,8 @@ def metal_derivatives(
     out = []
     for window, matched in zip(state.observed, matches, strict=True):
         seen = resample(state.coarse.waves[window.number], found[window.number], window.wave, matched.velocity)[0]
-        out.append(project(window, matched, seen[:, None], degree=state.options.degree, velocity=False)[:, 0])
+        plain = replace(window, root=None)
+        out.append(project(plain, matched, seen[:, None], degree=state.options.degree, velocity=False)[:, 0])
     return out
 
 

@@ -24,8 +24,9 @@ _BLOCK = 1.5
 class Errors:
     """Standard deviations by parameter, NaN where one is not known.
 
-    formal : of photon noise as the spectrum states it, pixels taken to be independent
-    scaled : formal, times the root of reduced chi2 and of the correlation of neighbouring residuals
+    formal : of the noise that the spectrum states, pixels taken to be independent
+    scaled : of noise, floor and the strengths of lines, times the root of reduced chi2 and of the correlation of
+        neighbouring residuals
     atmosphere : from the error bars of the model atmospheres; NaN where they have none
     lines : of line data, as windows and pieces of windows disagree: the larger of a bootstrap over pieces of 1.5 A and
         a jackknife over windows
@@ -90,7 +91,7 @@ def leave_windows_out(windows: Sequence[tuple[Array, Array]], prior: Array) -> A
 
 
 def estimate(
-    state: Any, names: Sequence[str], values: dict[str, float], columns: Sequence[Array], matches: Sequence[Match],
+    state: Any, names: Sequence[str], point: Any, columns: Sequence[Array], matches: Sequence[Match],
     held: Sequence[str],
 ) -> Errors:  # fmt: skip
     """All parts of the errors of a fit that has ended; `held` are parameters at a limit, whose errors are NaN."""
@@ -106,12 +107,13 @@ def estimate(
     total_normal = normal + prior
     known = _constrained(total_normal)
     covariance = np.linalg.pinv(total_normal)
+    formal = _formal(state.observed, columns, covariance, state.options.floor)
     good = [w.good for w in state.observed]
     points = sum(int(g.sum()) for g in good)
     chi2 = sum(float(r @ r) for r in residuals)
     reduced = chi2 / max(points - len(keep) - len(matches) * (state.options.degree + 2), 1)
     factor = correlation_factor([r[g] for r, g in zip(residuals, good, strict=True)])
-    scale = max(reduced, 1.0) * factor
+    scale = max(reduced * factor, 1.0)
     # Priors are not scaled: they are no pixels.
     scaled = np.linalg.pinv(normal / scale + prior)
     lines = np.full(len(keep), np.nan)
@@ -122,7 +124,7 @@ def estimate(
         lines = np.fmax(spread, leave_windows_out(list(zip(columns, residuals, strict=True)), prior))
     atmosphere = np.full(len(keep), np.nan)
     if state.options.atmosphere_errors and _has_error_bars(state.synthesis.source):
-        atmosphere = _atmosphere(state, values, columns, covariance, matches)
+        atmosphere = _atmosphere(state, point, columns, covariance, matches)
     noise = np.sqrt(np.maximum(np.diag(scaled), 0))
     total = np.hypot(np.fmax(noise, lines), np.nan_to_num(atmosphere))
     outer = total / np.where(noise > 0, noise, 1.0)
@@ -137,9 +139,19 @@ def estimate(
         return found | {names[j]: float(sigma[i]) if known[i] else float("nan") for i, j in place}
 
     return Errors(
-        tuple(names), by_name(np.sqrt(np.maximum(np.diag(covariance), 0))), by_name(noise), by_name(atmosphere),
+        tuple(names), by_name(formal), by_name(noise), by_name(atmosphere),
         by_name(lines), by_name(total), full, factor,
     )  # fmt: skip
+
+
+def _formal(windows: Sequence[ObservedWindow], columns: Sequence[Array], covariance: Array, floor: float) -> Array:
+    """(n,) standard deviations that the noise of the pixels alone would make, with the weights of the fit."""
+    variance = np.zeros_like(covariance)
+    for w, c in zip(windows, columns, strict=True):
+        noise = np.sqrt(np.maximum(w.sigma**2 - floor**2, 0))
+        moved = (w.weigh(c) if w.root is None else w.root.T @ c) * noise[:, None]
+        variance += moved.T @ moved
+    return np.asarray(np.sqrt(np.maximum(np.diag(covariance @ variance @ covariance), 0)))
 
 
 def _constrained(normal: Array) -> NDArray[np.bool_]:
@@ -158,20 +170,19 @@ def _pieces(window: ObservedWindow, columns: Array, residual: Array) -> list[tup
 
 
 def _atmosphere(
-    state: Any, values: dict[str, float], columns: Sequence[Array], covariance: Array, matches: Sequence[Match]
+    state: Any, point: Any, columns: Sequence[Array], covariance: Array, matches: Sequence[Match]
 ) -> Array:
     """(n,) how far the fit moves when the atmosphere moves by its error bar, parts in quadrature."""
     from .instrument import resample
     from .model import project
 
-    stellar = state.stellar(values)
+    stellar = state.stellar(point.centre)  # the star of the derivatives, whose spectrum is there
     with pool((state.synthesis, state.coarse), state.options.processes) as run:
-        made = run([(1, stellar), *((1, stellar, None, shift) for shift in SHIFTS)])
+        made = run([(1, stellar, None, shift) for shift in SHIFTS])
     state.syntheses += len(made)
-    base = state.fluxes(made[0], values)
     moves = []
-    for intensities in made[1:]:
-        change = [f - b for f, b in zip(state.fluxes(intensities, values), base, strict=True)]
+    for intensities in made:
+        change = [f - b for f, b in zip(state.fluxes(intensities, point.centre), point.rough, strict=True)]
         gradient = np.zeros(columns[0].shape[1])
         for window, matched, c in zip(state.observed, matches, columns, strict=True):
             grid = state.coarse.waves[window.number]

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from . import parameters as par
 from .errors import Errors, estimate
-from .instrument import LineSpread
-from .model import Match, ObservedWindow, broadened, cut, first_velocity, match, project
+from .instrument import LineSpread, broaden, resample
+from .model import Match, ObservedWindow, broadened, cut, first_velocity, match, normalised_flux, project
+from .noise import LineErrors, line_groups, line_shapes, look_again, weighed
 from .parameters import Parameters
 from .spectrum import ObservedSpectrum
 from .synthesis import Intensities, Synthesis, pool
@@ -34,8 +35,20 @@ _ROUGH = (0.03, 0.03)
 #: Derivatives serve stars as near as this.
 _SAME_DERIVATIVES = {"teff": 100.0, "logg": 0.25, "monh": 0.15, "alpha": 0.15, "vmic": 0.3, "vmac": 1.5, "vsini": 1.5}
 
+#: Log gf of all lines are moved by so much [dex] to see what each does.
+_STRONGER = 0.05
+
+#: Standard deviation of a narrow line before instrument and turbulence [km/s].
+_NARROW = 1.3
+
 #: Steps below this fraction of `parameters.STEPS` end a fit.
 _CONVERGED = 0.15
+
+#: The data are looked at for points and lines that are far off in so many iterations from the second on, so often each.
+_LOOKS, _ROUNDS = 2, 2
+
+#: Changes of chi2 by less than this mean nothing, as those of a step of a tenth of an error.
+_SAME_CHI2 = 0.3
 
 #: Velocity that vacuum wavelengths taken for air (or the other way) look like, 5000-10000 A [km/s].
 _VACUUM = 82.9
@@ -51,6 +64,10 @@ class Options:
     velocity : "none", one for the "star", or one for each "window"
     degree : of the continuum of each window; -1 for none
     floor : error added to those of the spectrum in quadrature, as a fraction of the continuum: no line list is better
+    line_scatter : standard deviation of the errors of log gf [dex]; every line's strength is free within it, see
+        `noise`; 0 takes the list to be exact, and pixels to be independent
+    hydrogen_scatter : the same of the wings of hydrogen [dex], which 1D LTE has wrong (Barklem 2007, Amarsi et al.
+        2018); only with `line_scatter`
     clip : residuals beyond so many robust standard deviations are left out (0 for none): tellurics, defects
     points : pixels kept a FWHM of the instrument, see `model.cut`; 0 keeps all
     normalise : windows are divided by their own upper level first, for spectra that are not normalised
@@ -64,6 +81,8 @@ class Options:
     velocity: str = "window"
     degree: int = 1
     floor: float = 0.005
+    line_scatter: float = 0.15
+    hydrogen_scatter: float = 0.08
     clip: float = 6.0
     points: float = 4.0
     normalise: bool = False
@@ -82,7 +101,7 @@ class Options:
         for name, low, high in (("degree", -1, 8), ("iterations", 1, 100), ("processes", 1, 1024)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} = {getattr(self, name)}; allowed: {low} to {high}")
-        for name in ("floor", "clip", "points"):
+        for name in ("floor", "line_scatter", "hydrogen_scatter", "clip", "points"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} = {getattr(self, name):g}; allowed: 0 or more")
 
@@ -91,7 +110,10 @@ class Options:
 class FittedWindow:
     """What a fit made of one window: all (n,) but velocity and continuum.
 
-    used : points that count in the fit; columns : (n, n_free) derivatives, as `model.project` gives them
+    used : points that count in the fit
+    residual : (observed - model) / sigma, 0 for the others
+    columns : (n, n_free) derivatives, as `model.project` gives them with the weights of the fit
+    per_monh : derivative by [M/H] over sigma
     """
 
     low: float
@@ -156,12 +178,19 @@ class StarFit:
 
 @dataclass(frozen=True, eq=False)
 class _Point:
-    """A star: parameters, spectra by window (n,), and derivatives by window (n_free, m) made at the star `centre`."""
+    """A star: parameters, spectra by window (n,), and derivatives by window (n_free, m) made at the star `centre`.
+
+    rough : by window (m,), flux at `centre` from the lines that derivatives are made of
+    response : by window (2, m), d flux / d log gf of all lines but those of hydrogen, and of those, before anything
+        broadens it, made there too
+    """
 
     values: dict[str, float]
     flux: list[Array]
     derivatives: list[Array]
     centre: dict[str, float]
+    rough: list[Array]
+    response: list[Array]
 
 
 class _Fit:
@@ -171,7 +200,12 @@ class _Fit:
         self, spectrum: ObservedSpectrum, windows: Windows, lines: Any, model: Any, parameters: Parameters,
         options: Options, spread: LineSpread | None,
     ) -> None:  # fmt: skip
+        spectrum.with_floor(options.floor)  # raises for one below 0
         self.spectrum, self.table, self.parameters, self.options = spectrum, windows, parameters, options
+        if not windows.windows:
+            raise ValueError(f"the table {windows.name} has no window")
+        if spread is not None and "resolution" in parameters.free:
+            raise ValueError("resolution cannot be free where a table of the line spread is given")
         self.spread = spread
         step = options.step or transfer_step(parameters.full({}).get("resolution", 0.0) if spread is None else 0.0)
         same: dict[str, Any] = {"pattern": options.pattern}
@@ -180,11 +214,12 @@ class _Fit:
         )
         # Derivatives need no weak lines: any that are roughly right lead to the same end.
         self.coarse = Synthesis(
-            self.synthesis.source, lines, windows.windows, step=1.34 * step, threshold=_ROUGH, **same
+            self.synthesis.source, lines, windows.windows, step=1.8 * step, threshold=_ROUGH, **same
         )
         self.syntheses = 0
         self.warnings: list[str] = list(spectrum.notes)
         self.observed: list[ObservedWindow] = []
+        self.line_errors: list[LineErrors] = []
         self.velocities: list[float] = []
 
     # ------------------------------------------------------------------ syntheses
@@ -206,8 +241,7 @@ class _Fit:
 
     def fluxes(self, intensities: Sequence[Intensities], values: Mapping[str, float]) -> list[Array]:
         full = self.parameters.full(values)
-        return [broadened(i, full, self.spread if "resolution" not in self.parameters.free else None)
-                for i in intensities]  # fmt: skip
+        return [broadened(i, full, self.spread) for i in intensities]
 
     def differences(self, values: Mapping[str, float]) -> dict[str, float]:
         """Step of each free parameter, away from the nearer limit."""
@@ -228,11 +262,17 @@ class _Fit:
         if old is not None and all(abs(values[n] - old.centre[n]) <= reach.get(n, 0.2) for n in values):
             (made,) = run([(0, self.stellar(values))])
             self.syntheses += 1
-            return _Point(dict(values), self.fluxes(made, values), old.derivatives, old.centre)
+            return _Point(dict(values), self.fluxes(made, values), old.derivatives, old.centre, old.rough,
+                          old.response)  # fmt: skip
         steps = self.differences(values)
         moved = [{**values, n: values[n] + d} for n, d in steps.items() if n not in par.BROADENING]
-        made, rough, *shifted = run([(0, self.stellar(values)), *((1, self.stellar(v)) for v in (values, *moved))])
-        self.syntheses += 2 + len(moved)
+        jobs: list[Any] = [(0, self.stellar(values)), *((1, self.stellar(v)) for v in (values, *moved))]
+        # What lines do together is asked once: it only says what their errors look like.
+        asked = self.options.line_scatter > 0 and (old is None or not old.response)
+        if asked:
+            jobs += [(1, self.stellar(values), None, None, by) for by in ((_STRONGER, 0.0), (0.0, _STRONGER))]
+        made, rough, *shifted = run(jobs)
+        self.syntheses += len(jobs)
         base = self.fluxes(rough, values)
         derivatives = [np.empty((len(steps), len(f))) for f in base]
         others = iter(shifted)
@@ -241,7 +281,11 @@ class _Fit:
             flux = self.fluxes(rough if name in par.BROADENING else next(others), other)
             for d, f, b in zip(derivatives, flux, base, strict=True):
                 d[j] = (f - b) / size
-        return _Point(dict(values), self.fluxes(made, values), derivatives, dict(values))
+        response = [] if old is None else old.response
+        if asked:
+            narrow = [[normalised_flux(i, LineSpread()) for i in every] for every in (rough, *shifted[-2:])]
+            response = [np.array([m - f, h - f]) / _STRONGER for f, m, h in zip(*narrow, strict=True)]
+        return _Point(dict(values), self.fluxes(made, values), derivatives, dict(values), base, response)
 
     # ------------------------------------------------------------------ data
 
@@ -263,6 +307,7 @@ class _Fit:
                     f"the flux of {self.spectrum.name} is near {level:.3g} where it should be near 1: normalise it, or "
                     "let the fit do so (normalise)"
                 )
+        self.observed = [replace(w, sigma=np.hypot(w.sigma, self.options.floor)) for w in self.observed]
         missing = set(range(len(self.table.windows))) - {w.number for w in self.observed}
         for i in sorted(missing):
             low, high = self.table.windows[i]
@@ -291,6 +336,56 @@ class _Fit:
             return 0.0
         return best
 
+    # ------------------------------------------------------------------ errors of lines
+
+    def know_lines(self, point: _Point) -> None:
+        """What errors of line strengths do to each window, and weights that allow for them."""
+        if self.options.line_scatter == 0:
+            return
+        width = self.line_width(point.values)
+        coarse = self.coarse.chosen
+        species, centre, excitation = (np.asarray(coarse[c]) for c in ("species", "wlcent", "excit"))
+        metal = species.astype(str) != "H 1"
+        depth = self.coarse.depths()
+        groups = line_groups(species.astype(str), centre.astype(float), excitation.astype(float))
+        self.line_errors = []
+        for i, (window, velocity) in enumerate(zip(self.observed, self.velocities, strict=True)):
+            grid = self.coarse.waves[window.number]
+            here = metal & (centre > grid[0]) & (centre < grid[-1])
+            metals, hydrogen = point.response[window.number]
+            shapes = line_shapes(grid, metals, centre[here].astype(float), depth[here], groups[here])
+            scatter = np.r_[np.full(shapes.shape[1], self.options.line_scatter), self.options.hydrogen_scatter]
+            seen = [resample(grid, broaden(s, self.coarse.step, width), window.wave, velocity)[0]
+                    for s in (*shapes.T, hydrogen)]  # fmt: skip
+            self.line_errors.append(LineErrors.of(np.column_stack(seen), scatter, self.options.floor))
+            self.observed[i] = weighed(
+                replace(window, width=float(np.hypot(width, _NARROW))), self.line_errors[i], self.options.floor
+            )
+
+    def line_width(self, values: Mapping[str, float]) -> float:
+        """Standard deviation of what instrument, rotation and turbulence do to a narrow line [km/s]."""
+        full = self.parameters.full(values)
+        r = full["resolution"]
+        if self.spread is not None:
+            r = float(np.median(self.spread.at(np.array(self.table.windows))))
+        instrument = 299792.458 / r / 2.3548 if r > 0 else 0.0
+        return float(np.sqrt(instrument**2 + 0.25 * (full["vmac"] ** 2 + full["vsini"] ** 2)))
+
+    def misfit(self, i: int, matched: Match) -> Array:
+        """(n,) observed less fitted flux of a window, lines as strong as the data say."""
+        off = self.observed[i].flux - matched.model
+        if self.line_errors:
+            off = off - self.line_errors[i].shapes @ self.line_errors[i].offset
+        return off
+
+    def look_again(self, matches: Sequence[Match]) -> None:
+        """Errors of lines that are far off grow."""
+        for i, matched in enumerate(matches if self.line_errors else ()):
+            window, floor = self.observed[i], self.options.floor
+            errors = look_again(window, self.line_errors[i], window.flux - matched.model, floor=floor)
+            self.line_errors[i] = errors
+            self.observed[i] = weighed(window, errors, floor)
+
     # ------------------------------------------------------------------ residuals
 
     def matches(self, fluxes: Sequence[Array]) -> list[Match]:
@@ -303,8 +398,6 @@ class _Fit:
 
     def columns(self, matches: Sequence[Match], derivatives: Sequence[Array]) -> list[Array]:
         """(n, n_free [+ 1 for a velocity of the star]) by window, without what continuum and velocity can do."""
-        from .instrument import resample
-
         found = []
         for window, matched in zip(self.observed, matches, strict=True):
             grid = self.coarse.waves[window.number]
@@ -323,15 +416,17 @@ class _Fit:
 
     def clip(self, matches: Sequence[Match]) -> int:
         """Leave out points far off; returns how many. The scale is that of all points: 1.48 times the median."""
-        residual = np.concatenate([m.residual[w.good] for w, m in zip(self.observed, matches, strict=True)])
-        scale = max(1.4826 * float(np.median(np.abs(residual))), 1.0)
+        residual = [self.misfit(i, m) / w.sigma for i, (w, m) in enumerate(zip(self.observed, matches, strict=True))]
+        every = np.concatenate([r[w.good] for r, w in zip(residual, self.observed, strict=True)])
+        scale = max(1.4826 * float(np.median(np.abs(every))), 1.0)
         out = 0
-        for i, (w, m) in enumerate(zip(self.observed, matches, strict=True)):
-            bad = w.good & (np.abs(m.residual) > self.options.clip * scale)
+        for i, (w, r) in enumerate(zip(self.observed, residual, strict=True)):
+            bad = w.good & (np.abs(r) > self.options.clip * scale)
             out += int(bad.sum())
             if bad.any() and (w.good & ~bad).sum() >= 10:
                 wider = bad | np.roll(bad, 1) | np.roll(bad, -1)
-                self.observed[i] = replace(w, good=w.good & ~wider)
+                w = replace(w, good=w.good & ~wider)
+                self.observed[i] = weighed(w, self.line_errors[i], self.options.floor) if self.line_errors else w
         return out
 
     def move(
@@ -421,7 +516,7 @@ def fit_star(
     """
     begin = time.perf_counter()
     options = options or Options()
-    state = _Fit(spectrum.with_floor(options.floor), windows, lines, model, parameters, options, spread)
+    state = _Fit(spectrum, windows, lines, model, parameters, options, spread)
     values = parameters.initial()
     state.choose_lines(values)
     state.take(state.fluxes(state.coarse.intensities(state.stellar(values)), values))
@@ -436,15 +531,18 @@ def _iterate(
     """Gauss-Newton to the end: where it ends, the iterations, and whether it converged."""
     options = state.options
     best: tuple[float, _Point, list[float]] | None = None
-    damping, converged, clipped, iteration, done = 0.0, False, 0, 0, False
+    damping, converged, looks, iteration, done, known = 0.0, False, 0, 0, False, False
     last: _Point | None = None
     while not done:
         with pool((state.synthesis, state.coarse), options.processes) as run:
             while not done:
                 iteration += 1
                 last = point = state.evaluate(run, values, last)
+                if not known:
+                    state.know_lines(point)
+                    known = True
                 matches = state.matches(point.flux)
-                if best is not None and state.chi2(matches, values) > best[0] * (1 + 1e-6):
+                if best is not None and state.chi2(matches, values) > best[0] + _SAME_CHI2:
                     damping = max(3 * damping, 0.3)  # go back, and shorter
                     _, point, state.velocities = best
                     values = point.values
@@ -452,16 +550,25 @@ def _iterate(
                 else:
                     damping = 0.0 if damping < 0.05 else damping / 5
                 state.velocities = [m.velocity for m in matches]
-                if options.clip and clipped < 3 and iteration >= 2:
-                    clipped = 3 if state.clip(matches) == 0 else clipped + 1
-                    matches = state.matches(point.flux)
+                if looks < _LOOKS and iteration >= 2:
+                    if looks == 0:
+                        state.know_lines(point)  # the start was another star
+                    looks += 1
+                    for _ in range(_ROUNDS):
+                        state.look_again(matches)
+                        out = state.clip(matches) if options.clip else 0
+                        matches = state.matches(point.flux)
+                        if not (out or state.line_errors):
+                            looks = _LOOKS
+                            break
                     state.velocities = [m.velocity for m in matches]
                 best = (state.chi2(matches, values), point, list(state.velocities))
                 new, dv = state.move(values, state.columns(matches, point.derivatives), matches, damping)
                 text = ", ".join(f"{n} {v:.5g}" for n, v in values.items())
                 progress(f"iteration {iteration}: {text}; chi2 {best[0]:.6g}")
-                small = all(abs(new[n] - values[n]) < _CONVERGED * abs(par.step(n, values[n])) for n in values)
-                converged = small and (clipped >= 1 or not options.clip) and damping < 1
+                enough = _CONVERGED / (1 + damping)  # a damped step is short for another reason
+                small = all(abs(new[n] - values[n]) < enough * abs(par.step(n, values[n])) for n in values)
+                converged = small and (looks == _LOOKS or not (options.clip or state.line_errors)) and damping < 1
                 done = converged or damping > 1e4 or iteration >= options.iterations
                 if done:
                     break
@@ -470,6 +577,7 @@ def _iterate(
                     state.velocities = [v + dv for v in state.velocities]
                 if state.choose_lines(values):
                     best = last = None  # another list, another chi2
+                    known, looks = False, 0
                     break
     if best is None:
         raise AssertionError("a fit ends with a point")
@@ -486,11 +594,12 @@ def _result(state: _Fit, point: _Point, iterations: int, converged: bool, begin:
     stopped = state.stopped(values)
     names = list(values)
     errors = estimate(
-        state, names, values, columns, matches, [n for n in names if n in stopped],
+        state, names, point, columns, matches, [n for n in names if n in stopped],
     )  # fmt: skip
     per_monh = metal_derivatives(state, values, point.derivatives, matches)
     windows = tuple(
-        FittedWindow(w.low, w.high, w.wave, w.flux, w.sigma, w.good, m.model, m.level, m.velocity, m.residual, c, d)
+        FittedWindow(w.low, w.high, w.wave, w.flux, w.sigma, w.good, m.model, m.level, m.velocity,
+                     np.where(w.good, (w.flux - m.model) / w.sigma, 0.0), c, d)
         for w, m, c, d in zip(state.observed, matches, columns, per_monh, strict=True)
     )
     used = np.concatenate([w.used for w in windows])

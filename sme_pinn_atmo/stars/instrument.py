@@ -7,6 +7,7 @@ All of it conserves flux, but for what leaves the ends of an array.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,30 @@ class LineSpread:
             raise ValueError(f"resolution = {self.resolution:g}; allowed: 0 (none) or more")
         if self.table_wave is not None and not (np.diff(self.table_wave) > 0).all():
             raise ValueError("the table of resolving powers needs increasing wavelengths")
+
+    @classmethod
+    def read(cls, path: str | Path) -> LineSpread:
+        """From a table with columns `wavelength` [A] and `resolution`, in any format that astropy reads.
+
+        Raises FileNotFoundError for no such file, ValueError for a table without these columns.
+        """
+        from astropy.table import Table
+
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no table of the line spread {path}")
+        try:
+            table = Table.read(path, format={".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}.get(path.suffix))
+        except Exception as problem:  # astropy's readers raise many kinds
+            raise ValueError(f"{path} is not a table that astropy reads: {problem}") from None
+        if not {"wavelength", "resolution"} <= set(table.colnames):
+            raise ValueError(
+                f"{path} has the columns {', '.join(table.colnames)}; wavelength and resolution are needed"
+            )
+        wave, resolution = (np.asarray(table[c], dtype=float) for c in ("wavelength", "resolution"))
+        if not (resolution > 0).all():
+            raise ValueError(f"{path} has a resolution of {resolution.min():g}; allowed: above 0")
+        return cls(table_wave=wave, table_resolution=resolution)
 
     def at(self, wave: Any) -> Array:
         """R at wavelengths [A]."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,8 @@ def fit_many(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Fit each star into its folder below `out`, but for those that are done; failures are recorded and passed over.
 
+    A star is done where its folder has a result made with the same settings and spectrum (settings.json).
+
     Parameters
     ----------
     processes : stars at once, a process each
@@ -90,7 +94,7 @@ def fit_many(
     work = fit or fit_one
     out.mkdir(parents=True, exist_ok=True)
     folders = [out / safe_name(str(s.name or Path(s.spectrum).stem)) for s in stars]
-    todo = [(s, f) for s, f in zip(stars, folders, strict=True) if not _done(f)]
+    todo = [(s, f) for s, f in zip(stars, folders, strict=True) if not _done(s, f)]
     bar = tqdm(total=len(stars), initial=len(stars) - len(todo), disable=not progress, desc="stars")
     for _ in _results(work, todo, processes, client):
         bar.update()
@@ -113,11 +117,22 @@ def _results(work: Any, todo: Sequence[tuple[Settings, Path]], processes: int, c
     from concurrent.futures import ProcessPoolExecutor, as_completed  # type: ignore[assignment]
     from multiprocessing import get_context
 
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as executor:
-        for future in as_completed([executor.submit(_attempt, work, s, f) for s, f in todo]):
-            if error := future.exception():  # a worker that died, not a star that failed
-                raise RuntimeError(f"a worker process ended: {error}; the same command goes on") from None
-            yield
+    context = get_context("spawn")
+    lost = []
+    with ProcessPoolExecutor(processes, mp_context=context) as executor:
+        futures = {executor.submit(_attempt, work, s, f): (s, f) for s, f in todo}
+        for future in as_completed(futures):
+            if future.exception() is None:
+                yield
+            else:
+                lost.append(futures[future])
+    # A star that kills its process takes all others of the pool with it: each has another try by itself.
+    for settings, folder in lost:
+        with ProcessPoolExecutor(1, mp_context=context) as executor:
+            error = executor.submit(_attempt, work, settings, folder).exception()
+        if error is not None:
+            _failed(settings, folder, error)
+        yield
 
 
 def fit_one(settings: Settings, folder: Path) -> dict[str, Any]:
@@ -131,16 +146,35 @@ def _attempt(work: Any, settings: Settings, folder: Path) -> None:
     try:
         work(settings, folder)
     except Exception as error:  # whatever is wrong with a star, the others go on
-        folder.mkdir(parents=True, exist_ok=True)
-        reason = " ".join(str(error).split()) or type(error).__name__
-        failed = {"name": settings.name or settings.spectrum, "failed": f"{type(error).__name__}: {reason}"}
-        write_atomically(folder / "failed.json", (json.dumps(failed, indent=1) + "\n").encode())
+        _failed(settings, folder, error)
     else:
         (folder / "failed.json").unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "settings.json", _described(settings))
 
 
-def _done(folder: Path) -> bool:
-    return (folder / "fit.json").is_file()
+def _failed(settings: Settings, folder: Path, error: BaseException) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "fit.json").unlink(missing_ok=True)  # of other settings
+    reason = " ".join(str(error).split()) or type(error).__name__
+    failed = {"name": settings.name or settings.spectrum, "failed": f"{type(error).__name__}: {reason}"}
+    write_atomically(folder / "failed.json", (json.dumps(failed, indent=1) + "\n").encode())
+
+
+def _described(settings: Settings) -> bytes:
+    """Everything that a result depends on, but for models and line lists that keep their names."""
+    found = asdict(settings)
+    del found["options"]["processes"]
+    try:
+        found["spectrum_sha256"] = hashlib.sha256(settings.spectrum_file().read_bytes()).hexdigest()
+    except (OSError, ValueError):  # which the fit will say
+        found["spectrum_sha256"] = None
+    return (json.dumps(found, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _done(settings: Settings, folder: Path) -> bool:
+    path = folder / "settings.json"
+    return (folder / "fit.json").is_file() and path.is_file() and path.read_bytes() == _described(settings)
 
 
 def _read(folder: Path, settings: Settings) -> dict[str, Any]:

@@ -32,6 +32,9 @@ class ObservedWindow:
     low, high : of the window [A], star's rest frame
     wave, flux, sigma : (n,) wavelengths in air [A] as observed, flux, standard deviation
     good : (n,) points that count
+    width : standard deviation of the lines [km/s], 0 where it is not known
+    root : (n, n) inverse root of the covariance of the points (root' root is the inverse), 0 for those that do not
+        count; takes the place of 1 / sigma where there is one, see `noise`
     """
 
     number: int
@@ -41,6 +44,15 @@ class ObservedWindow:
     flux: Array
     sigma: Array
     good: NDArray[np.bool_]
+    width: float = 0.0
+    root: Array | None = None
+
+    def weigh(self, values: Array) -> Array:
+        """Values (n,) or (n, m) at the points in units of their errors, without the points that do not count."""
+        if self.root is not None:
+            return np.asarray(self.root @ values)
+        weight = np.where(self.good, 1.0 / self.sigma, 0.0)
+        return np.asarray(weight * values if values.ndim == 1 else weight[:, None] * values)
 
     @property
     def x(self) -> Array:
@@ -151,7 +163,7 @@ class Match:
     level : (n,) that continuum
     model : (n,) what should be observed
     slope : (n,) derivative of `model` by velocity [s/km]
-    residual : (n,) (observed - model) / sigma, 0 where a point does not count
+    residual : (n,) observed - model as `ObservedWindow.weigh` has it, 0 where a point does not count
     """
 
     velocity: float
@@ -169,20 +181,22 @@ def match(
 
     wave, flux : (n,) of the model, at rest; degree : of the continuum, -1 for none (1 everywhere)
     """
-    weight = np.where(window.good, 1.0 / window.sigma, 0.0)
     polynomials = np.polynomial.legendre.legvander(window.x, max(degree, 0))
+    observed = window.weigh(window.flux)
     for _ in range(12 if free else 1):
         model, slope = resample(wave, flux, window.wave, velocity)
         if degree < 0:
             continuum = np.ones(1)
         else:
-            columns = polynomials * (model * weight)[:, None]
-            continuum = np.asarray(np.linalg.lstsq(columns, window.flux * weight, rcond=None)[0])
-        level = polynomials @ continuum
-        residual = (window.flux - level * model) * weight
+            weighed = window.weigh(polynomials * model[:, None])
+            continuum = np.asarray(np.linalg.lstsq(weighed, observed, rcond=None)[0])
+        level = polynomials[:, : len(continuum)] @ continuum
+        residual = window.weigh(window.flux - level * model)
         if not free:
             break
-        columns = np.column_stack([level * slope * weight, *((polynomials * (model * weight)[:, None]).T)])
+        columns = window.weigh(level * slope)[:, None]
+        if degree >= 0:
+            columns = np.column_stack([columns, weighed])
         change = float(np.linalg.lstsq(columns, residual, rcond=None)[0][0])
         velocity = float(np.clip(velocity + np.clip(change, -10, 10), -400.0, 400.0))
         if abs(change) < 1e-3:
@@ -191,19 +205,18 @@ def match(
 
 
 def project(window: ObservedWindow, matched: Match, columns: Array, *, degree: int, velocity: bool) -> Array:
-    """Columns (n, m) of derivatives of the observed flux, over sigma, without what continuum and velocity can do.
+    """Columns (n, m) of derivatives of the observed flux, weighed, without what continuum and velocity can do.
 
     columns : derivatives of the normalised model by parameters, at the window's points; `velocity`: this window has a
         velocity of its own
     """
-    weight = np.where(window.good, 1.0 / window.sigma, 0.0)
-    scaled = columns * (matched.level * weight)[:, None]
+    scaled = window.weigh(columns * matched.level[:, None])
     nuisance = []
     if degree >= 0:
         normal = matched.model / matched.level
-        nuisance += list((np.polynomial.legendre.legvander(window.x, degree) * (normal * weight)[:, None]).T)
+        nuisance += list(window.weigh(np.polynomial.legendre.legvander(window.x, degree) * normal[:, None]).T)
     if velocity:
-        nuisance.append(matched.slope * weight)
+        nuisance.append(window.weigh(matched.slope))
     if not nuisance:
         return np.asarray(scaled)
     q, _ = np.linalg.qr(np.column_stack(nuisance))

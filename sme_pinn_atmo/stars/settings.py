@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .fit import Options, StarFit, fit_star
+from .instrument import LineSpread
 from .lines import benchmark_file, read_lines
 from .parameters import Parameters
 from .spectrum import read_spectrum
@@ -20,11 +21,12 @@ _FOLDER = Path(__file__).parent.parent / "data" / "stars"
 
 #: Tables of star.toml and the names that each may have.
 _KNOWN = {
-    "star": ("name", "spectrum", "medium", "error", "lines", "corrections", "windows", "mask"),
+    "star": ("name", "spectrum", "medium", "error", "lines", "corrections", "windows", "mask", "tellurics",
+             "line_spread"),
     "model": ("name", "pattern", "geometry", "mass"),
     "start": None,
-    "fit": ("free", "velocity", "degree", "floor", "clip", "points", "normalise", "iterations", "step",
-            "atmosphere_errors", "line_errors"),
+    "fit": ("free", "velocity", "degree", "floor", "line_scatter", "hydrogen_scatter", "clip", "points",
+            "normalise", "iterations", "step", "atmosphere_errors", "line_errors"),
     "priors": None,
     "ties": None,
 }  # fmt: skip
@@ -42,7 +44,8 @@ class Settings:
     spectrum : file, or "benchmarks:NAME" for a spectrum of the benchmark stars' data
     lines : see `lines.read_lines`; corrections : of them, a packaged set or a file, see `calibration.Corrections`
     windows : see `Windows.read`, None for the whole spectrum
-    mask : ranges [A] left out as well
+    mask : ranges [A] left out as well; tellurics : a table whose telluric ranges are, such as "telluric-bands"
+    line_spread : a table of the instrument, see `LineSpread.read`
     start, free, priors, ties : see `Parameters`; options : see `Options`
     """
 
@@ -56,6 +59,8 @@ class Settings:
     corrections: str | None = None
     windows: str | None = None
     mask: tuple[tuple[float, float], ...] = ()
+    tellurics: str | None = None
+    line_spread: str | None = None
     model: str = "atlas12"
     priors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     ties: Mapping[str, str] = field(default_factory=dict)
@@ -99,14 +104,13 @@ class Settings:
         free = tuple(fit.pop("free", ("teff", "logg", "monh")))
         options = Options(**fit, **{n: model[n] for n in ("pattern", "geometry", "mass") if n in model})
         priors = {n: (float(v[0]), float(v[1])) for n, v in data.get("priors", {}).items()}
-        folder = path.parent
+        known = ("lines", "corrections", "windows", "tellurics", "line_spread")
+        files = {n: _near(path.parent, star[n]) for n in known if n in star}
+        mask = tuple((float(a), float(b)) for a, b in star.get("mask", ()))
         return cls(
-            _near(folder, star["spectrum"]), start, free, star.get("name"), star.get("medium"), star.get("error"),
-            None if "lines" not in star else _near(folder, star["lines"]),
-            None if "corrections" not in star else _near(folder, star["corrections"]),
-            None if "windows" not in star else _near(folder, star["windows"]),
-            tuple((float(a), float(b)) for a, b in star.get("mask", ())), model.get("name", "atlas12"), priors,
-            dict(data.get("ties", {})), options,
+            _near(path.parent, star["spectrum"]), start, free, star.get("name"), star.get("medium"), star.get("error"),
+            mask=mask, model=model.get("name", "atlas12"), priors=priors, ties=dict(data.get("ties", {})),
+            options=options, **files,
         )  # fmt: skip
 
     def with_(self, **changes: Any) -> Settings:
@@ -131,6 +135,8 @@ class Settings:
         spectrum = read_spectrum(self.spectrum_file(), error=self.error, medium=self.medium, name=self.name)
         windows = Windows.over(spectrum.wave) if self.windows is None else Windows.read(self.windows)
         windows = replace(windows, masks=windows.masks + self.mask)
+        if self.tellurics is not None:
+            windows = replace(windows, tellurics=windows.tellurics + Windows.read(self.tellurics).tellurics)
         if spectrum.cleaned:
             progress(spectrum.cleaned)
         if lines is None:
@@ -142,8 +148,9 @@ class Settings:
             spectrum = replace(spectrum, notes=spectrum.notes + tuple(doubts))
         parameters = Parameters(self.start, self.free, self.priors, self.ties)
         return fit_star(
-            spectrum, windows, lines, parameters, model=self.model, options=self.options, progress=progress
-        )
+            spectrum, windows, lines, parameters, model=self.model, options=self.options, progress=progress,
+            spread=None if self.line_spread is None else LineSpread.read(self.line_spread),
+        )  # fmt: skip
 
 
 def _near(folder: Path, name: str) -> str:

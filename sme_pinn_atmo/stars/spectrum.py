@@ -24,7 +24,11 @@ _COLUMNS = {
     "sigma": ("error", "uncertainty", "sigma", "err", "flux_error", "flux_err", "unc", "e_flux"),
     "ivar": ("ivar", "inverse_variance"),
     "order": ("order", "segment"),
+    "bad": ("mask", "bad", "flag", "flags", "quality", "qual"),
 }
+
+#: Names of a FITS file's extensions of errors.
+_ERROR_IMAGES = ("ERR", "ERROR", "ERRORS", "ERRS", "SIGMA", "STDEV", "STD", "UNCERTAINTY", "UNCERT", "NOISE")
 
 #: Median wavelengths that are not in Angstrom but look like another unit, and a factor to Angstrom.
 _OTHER_UNITS = ((0.1, 30.0, "micrometres", 1e4), (100.0, 1500.0, "nm", 10.0))
@@ -136,14 +140,16 @@ def read_spectrum(
 ) -> ObservedSpectrum:
     """An observed spectrum from a table (.ecsv, .csv, .fits, columns of text), an .npz, or a FITS file of another kind.
 
-    Tables have columns `wavelength` or `wave`, `flux`, `error` (`uncertainty`, `sigma`) or `ivar`, and `order` if there
-    are several; else the first two or three columns count. A unit of the wavelengths is converted, A is taken for
-    none. FITS files that are no such table are read by specutils, each row of a two-dimensional one as an order.
+    Tables have columns `wavelength` or `wave`, `flux`, `error` (`uncertainty`, `sigma`) or `ivar`, `mask` (`flag`,
+    `quality`; not zero: left out), and `order` if there are several; else the first two or three columns count. Cells
+    that hold arrays are taken row by row, as orders. A unit of the wavelengths is converted, A is taken for none.
+    FITS images are read with their linear or logarithmic (IRAF's DC-FLAG, CTYPE1 WAVE-LOG) wavelengths and an extension
+    of errors, if there is one; all other FITS files by specutils. Each row of a two-dimensional one is an order.
 
     Parameters
     ----------
     error : standard deviation of the flux, where the file has none
-    medium : "air" or "vacuum"; None takes what the file says (meta `medium`, CTYPE1, SDSS's loglam), else air
+    medium : "air" or "vacuum"; None takes what the file says (meta `medium`, CTYPE1, TUCD1, SDSS's loglam), else air
     name : of the star; the file's name if left out
 
     Raises
@@ -167,11 +173,28 @@ def read_spectrum(
         if medium is None:
             medium = "air"
             notes.append(f"{path.name} does not say whether its wavelengths are in air or vacuum; air is taken")
-    wave = np.asarray(columns["wave"], dtype=float)
+    wave, flux = (np.asarray(columns[n], dtype=float) for n in ("wave", "flux"))
+    order = np.asarray(columns.get("order", 0))
+    if wave.ndim == 2:  # cells of arrays
+        order = np.broadcast_to(np.arange(len(wave))[:, None], wave.shape)
     _check_unit(path, wave)
+    counts = {}
+    if columns.get("bad") is not None:
+        bad = np.ma.filled(np.ma.asarray(columns["bad"]), 1).astype(float).reshape(wave.shape) != 0
+        counts = {"flagged points left out": int((bad & np.isfinite(flux)).sum())}
+        if bad.all():
+            raise ValueError(f"{path} flags all of its points as bad")
+        flux = np.where(bad, np.nan, flux)
+    sigma = np.broadcast_to(np.asarray(columns["sigma"], dtype=float), wave.shape)
     spectrum = ObservedSpectrum.from_arrays(
-        wave, columns["flux"], columns["sigma"], order=columns.get("order", 0), medium=medium, name=name or path.name
-    )
+        wave.ravel(), flux.ravel(), sigma.ravel(), order=order.ravel() if order.ndim else order, medium=medium,
+        name=name or path.name,
+    )  # fmt: skip
+    if counts.get("flagged points left out"):
+        rest = spectrum.counts.get("points not finite left out", 0) - counts["flagged points left out"]
+        others = {n: c for n, c in spectrum.counts.items() if n != "points not finite left out"}
+        counts |= ({"points not finite left out": rest} if rest else {}) | others
+        spectrum = replace(spectrum, counts=counts)
     return replace(spectrum, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), notes=tuple(notes))
 
 
@@ -202,11 +225,55 @@ def _read(path: Path) -> dict[str, Any]:
         table = Table.read(path, format="fits" if fits else formats.get(path.suffix, "ascii"))
     except Exception as problem:  # astropy's readers raise many kinds
         if fits:
-            return _read_specutils(path)
-        raise ValueError(f"{path} is not a table that astropy reads: {problem}") from None
+            return _read_image(path) or _read_specutils(path)
+        reason = str(problem).split("ERROR")[0].strip() or "columns of numbers, or a table with their names, are"
+        raise ValueError(f"{path} is not a table that astropy reads: {' '.join(reason.split())[:200]}") from None
     if fits and not {"wave", "flux"} <= set(_matches(table.colnames)):
-        return _read_specutils(path)
+        return _read_image(path) or _read_specutils(path)
     return _named(path, {name: table[name] for name in table.colnames}, dict(table.meta))
+
+
+def _read_image(path: Path) -> dict[str, Any] | None:
+    """The first image of a FITS file whose wavelengths are linear or logarithmic, or None."""
+    from astropy import units
+    from astropy.io import fits
+
+    try:
+        with fits.open(path) as file:
+            images = {h.name.upper() or str(i): np.asarray(h.data, dtype=float) for i, h in enumerate(file)
+                      if h.is_image and h.data is not None}  # fmt: skip
+            header = next((h.header for h in file if h.is_image and h.data is not None), None)
+    except OSError:
+        return None
+    flux = next(iter(images.values()), np.empty((0, 0, 0)))
+    if header is None or flux.ndim > 2 or "CRVAL1" not in header:
+        return None
+    kind = str(header.get("CTYPE1", "")).strip().upper()
+    algorithm = kind[4:].strip("- ") if kind[:4] in ("WAVE", "AWAV") and kind != "WAVELENGTH" else ""
+    if algorithm not in ("", "LOG") or kind.startswith("MULTI"):
+        return None  # specutils' affair
+    step = float(header.get("CDELT1") or header.get("CD1_1") or 0.0)
+    first = float(header["CRVAL1"])
+    if step == 0:
+        return None
+    offset = (np.arange(flux.shape[-1]) + 1 - float(header.get("CRPIX1", 1.0))) * step
+    wave = first * np.exp(offset / first) if algorithm == "LOG" else first + offset
+    if int(header.get("DC-FLAG", 0) or 0) == 1 or kind.startswith("LOG"):
+        wave = 10.0**wave
+    unit = str(header.get("CUNIT1", "")).strip()
+    try:
+        wave = wave * units.Unit(unit or "AA").to("AA")
+    except ValueError:
+        return None
+    out: dict[str, Any] = {"wave": np.broadcast_to(wave, flux.shape), "flux": flux}
+    errors = next((v for n, v in images.items() if n in _ERROR_IMAGES and v.shape == flux.shape), None)
+    if errors is not None:
+        out["sigma"] = errors
+    if kind[:4] == "AWAV":
+        out["medium"] = "air"
+    elif kind == "WAVE" or algorithm:
+        out["medium"] = "vacuum"
+    return out
 
 
 def _matches(names: Any) -> dict[str, str]:
@@ -240,6 +307,8 @@ def _named(path: Path, table: Mapping[str, Any], meta: Mapping[str, Any]) -> dic
         out["medium"] = said
     elif "air" in name or "vac" in name or name == "loglam":
         out["medium"] = "air" if "air" in name else "vacuum"
+    elif str(lower.get("tucd1", "")).lower().startswith("em.wl"):  # of ESO's products: UCD of air wavelengths
+        out["medium"] = "air" if "obs.atmos" in str(lower["tucd1"]).lower() else "vacuum"
     if "ivar" in out and "sigma" not in found:
         ivar = np.asarray(out["ivar"], dtype=float)
         out["sigma"] = np.where(ivar > 0, np.where(ivar > 0, ivar, 1.0) ** -0.5, 0.0)
@@ -266,7 +335,7 @@ def _read_specutils(path: Path) -> dict[str, Any]:
     except Exception as problem:  # of all loaders' kinds
         reason = " ".join(str(problem).split())[:200]
         raise ValueError(f"{path} is not a FITS file that specutils reads: {reason}") from None
-    parts: dict[str, list[Any]] = {"wave": [], "flux": [], "sigma": [], "order": []}
+    parts: dict[str, list[Any]] = {"wave": [], "flux": [], "sigma": [], "order": [], "bad": []}
     for spectrum in spectra:
         rows = np.atleast_2d(np.asarray(spectrum.flux.value, dtype=float))
         wave = np.broadcast_to(spectrum.spectral_axis.to_value("AA"), rows.shape)
@@ -280,9 +349,11 @@ def _read_specutils(path: Path) -> dict[str, Any]:
             parts["flux"].append(row)
             parts["sigma"].append(None if sigma is None else sigma[i])
             parts["order"].append(np.full(len(row), number))
+            parts["bad"].append(np.zeros(len(row)) if spectrum.mask is None else
+                                np.broadcast_to(np.asarray(spectrum.mask, dtype=float), rows.shape)[i])  # fmt: skip
     out: dict[str, Any] = {k: np.concatenate(v) for k, v in parts.items() if v[0] is not None}
     with fits.open(path) as file:
-        types = {str(hdu.header.get("CTYPE1", "")).strip().upper()[:4] for hdu in file}
+        types = {str(hdu.header.get("CTYPE1", "")).strip().upper().partition("-")[0] for hdu in file}
     if "AWAV" in types:
         out["medium"] = "air"
     elif types & {"WAVE", "FREQ"}:

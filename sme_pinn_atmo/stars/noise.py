@@ -1,0 +1,132 @@
+"""What residuals are expected to be: noise of pixels, strengths of lines that the list has wrong, and the rest.
+
+Each line of a list is wrong in its own way, and all pixels of a line in the same way. A fit that takes each pixel for
+an independent measurement lets a few strong lines with wrong log gf decide. Here every line has a strength of its own,
+drawn from a distribution of known width, and is solved for in passing (marginalised): what is left to decide is what
+no such errors could do, and averages over many lines. The wings of hydrogen have exact log gf, but are not what 1D LTE
+says they are, and get a strength of their own as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import constants, linalg
+
+from .model import ObservedWindow
+
+__all__ = ["LineErrors", "line_groups", "line_shapes", "look_again", "weighed"]
+
+Array = NDArray[np.float64]
+
+_C = constants.c / 1e3  # km/s
+
+#: Doppler width [km/s] and damping of the profiles that say which line a wavelength belongs to.
+_DOPPLER, _DAMPING = 1.8, 0.03
+
+#: Where the depths of all lines together are below this they own nothing.
+_NOBODY = 1e-3
+
+#: Lines of one species and level so near each other [A] are components of one, and wrong together; so are all lines
+#: of a molecule over the second length.
+_TOGETHER, _BAND = 0.5, 2.0
+
+#: Degrees of freedom of Student's t distribution of errors of log gf: lists have outliers.
+_STUDENT = 4.0
+
+#: Part of a floor's variance that is of pixels; the rest is of features as wide as a line, times the second number.
+_PIXELS, _WIDE = 0.1, 1.5
+
+#: Shapes that change the flux by less than this part of a floor, for one standard deviation, are left out.
+_LEAST = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class LineErrors:
+    """Errors of the lines of one window.
+
+    shapes : (n, m) change of the observed flux [1/dex] with the strength of each group of lines
+    scatter : (m,) standard deviation of the error of such a group's log gf [dex]; sigma : of this one's, in the light
+        of the data
+    offset : (m,) what the data say of that error [dex]
+    """
+
+    shapes: Array
+    scatter: Array
+    sigma: Array
+    offset: Array
+
+    @classmethod
+    def of(cls, shapes: Array, scatter: Array, floor: float) -> LineErrors:
+        """With `scatter` (m,) [dex]; groups that change the flux by much less than `floor` are left out."""
+        seen = np.abs(shapes).max(axis=0, initial=0.0) * scatter > _LEAST * floor
+        return cls(shapes[:, seen], scatter[seen], scatter[seen], np.zeros(int(seen.sum())))
+
+
+def line_groups(species: NDArray[np.str_], centre: Array, excitation: Array) -> NDArray[np.int64]:
+    """(n_line,) numbers of the groups that lines are wrong in together: hyperfine components, bands of molecules."""
+    molecule = np.array([len([c for c in s.split()[0] if c.isupper() or c.isdigit()]) > 1 for s in species])
+    level = np.where(molecule, np.floor(centre / _BAND), np.round(excitation, 2))
+    order = np.lexsort((centre, level, species))
+    far = (np.diff(centre[order]) > _TOGETHER) & ~molecule[order][1:]
+    new = (species[order][1:] != species[order][:-1]) | (np.diff(level[order]) != 0) | far
+    groups = np.empty(len(centre), dtype=np.int64)
+    groups[order] = np.concatenate([[0], np.cumsum(new)])
+    return groups
+
+
+def line_shapes(
+    wave: Array, response: Array, centre: Array, depth: Array, groups: NDArray[np.int64]
+) -> Array:
+    """(n, m) share of each group of lines in the change of a spectrum when all lines become stronger.
+
+    wave, response : (n,) wavelengths [A] and d flux / d log gf of all lines [1/dex], before instrument and turbulence
+    centre, depth, groups : (n_line,) wavelengths, depth in the limit of weak lines, and number of the group
+    """
+    kinds = np.unique(groups)
+    opacity = np.zeros((len(wave), len(kinds)))
+    column = np.searchsorted(kinds, groups)
+    for at, d, j in zip(centre, depth, column, strict=True):
+        v2 = ((wave / at - 1) * (_C / _DOPPLER)) ** 2
+        opacity[:, j] += d * (np.exp(-v2) + _DAMPING / (np.sqrt(np.pi) * (1 + v2)))
+    total = opacity.sum(axis=1, keepdims=True)
+    return np.asarray(response[:, None] * opacity / (total + _NOBODY))
+
+
+def look_again(
+    window: ObservedWindow, errors: LineErrors, residual: Array, *, floor: float, steps: int = 3
+) -> LineErrors:
+    """Errors of the lines in the light of a fit: larger where a line is far off, so that it decides less.
+
+    residual : (n,) observed less fitted flux. Steps of expectation and maximisation for Student's t distribution.
+    """
+    g = errors.shapes[window.good]
+    for _ in range(steps):
+        factor = linalg.cho_factor(_covariance(window, errors, floor))
+        gain = errors.sigma[:, None] ** 2 * linalg.cho_solve(factor, g).T
+        offset = gain @ residual[window.good]
+        variance = errors.sigma**2 * (1 - np.einsum("ij,ji->i", gain, g))
+        sigma = np.sqrt((_STUDENT * errors.scatter**2 + offset**2 + variance) / (_STUDENT + 1))
+        errors = replace(errors, sigma=sigma, offset=offset)
+    return errors
+
+
+def weighed(window: ObservedWindow, errors: LineErrors, floor: float) -> ObservedWindow:
+    """The window with the inverse root of its covariance, which takes the place of 1 / sigma."""
+    lower = linalg.cholesky(_covariance(window, errors, floor), lower=True)
+    root = np.zeros((len(window.wave),) * 2)
+    root[np.ix_(window.good, window.good)] = linalg.solve_triangular(lower, np.eye(len(lower)), lower=True)
+    return replace(window, root=root)
+
+
+def _covariance(window: ObservedWindow, errors: LineErrors, floor: float) -> Array:
+    """(n_good, n_good) covariance of the flux: noise, floor and strengths of lines."""
+    good = window.good
+    wave = window.wave[good]
+    noise = np.maximum(window.sigma[good] ** 2 - floor**2, 1e-8)
+    distance = np.abs(np.log(wave)[:, None] - np.log(wave)) * (_C / _WIDE / window.width)
+    covariance = (1 - _PIXELS) * floor**2 * (1 + distance) * np.exp(-distance) + np.diag(noise + _PIXELS * floor**2)
+    g = errors.shapes[good] * errors.sigma
+    return np.asarray(covariance + g @ g.T)

@@ -1,0 +1,75 @@
+"""Errors of lines that are solved for in passing, against lines that are known to be wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sme_pinn_atmo.stars.model import ObservedWindow
+from sme_pinn_atmo.stars.noise import LineErrors, line_groups, line_shapes, look_again, weighed
+
+FLOOR = 0.005
+WAVE = np.arange(6000.0, 6020.0, 0.05)
+CENTRE = np.arange(6001.0, 6020.0, 2.0)
+LINES = -0.5 * np.exp(-0.5 * ((WAVE[:, None] - CENTRE) / 0.1) ** 2)  # d flux / d log gf
+
+
+def window(flux: np.ndarray) -> ObservedWindow:
+    good = np.ones(len(WAVE), dtype=bool)
+    return ObservedWindow(0, WAVE[0], WAVE[-1], WAVE, flux, np.full(len(WAVE), np.hypot(0.003, FLOOR)), good, width=5.0)
+
+
+def common(of: ObservedWindow) -> tuple[float, float]:
+    """Strength that all lines have in common [dex] and its error."""
+    column = of.weigh(LINES.sum(axis=1))
+    return float(column @ of.weigh(of.flux) / (column @ column)), float((column @ column) ** -0.5)
+
+
+def test_one_bad_line_of_ten_does_not_decide() -> None:
+    offsets = np.zeros(10)
+    offsets[3] = 0.8
+    noise = np.random.default_rng(2).normal(0, 0.003, len(WAVE))
+    plain = window(LINES @ offsets + noise)
+    assert common(plain)[0] > 0.07  # the mean
+    errors = LineErrors.of(LINES, np.full(10, 0.1), FLOOR)
+    first = weighed(plain, errors, FLOOR)
+    assert common(first)[1] == pytest.approx(0.1 / np.sqrt(10), rel=0.1)
+    errors = look_again(first, errors, first.flux, floor=FLOOR, steps=6)
+    assert np.argmax(errors.sigma) == 3
+    assert errors.offset[3] == pytest.approx(0.8, abs=0.05)
+    assert errors.sigma[3] > 3 * np.median(errors.sigma)
+    assert abs(common(weighed(first, errors, FLOOR))[0]) < 0.02
+
+
+def test_the_root_is_that_of_the_covariance_and_passes_over_bad_points() -> None:
+    plain = window(np.ones(len(WAVE)))
+    plain.good[100:120] = False
+    none = LineErrors.of(LINES, np.zeros(10), FLOOR)
+    assert none.shapes.shape[1] == 0  # lines without errors are none
+    some = weighed(plain, LineErrors.of(LINES, np.full(10, 0.2), FLOOR), FLOOR)
+    assert some.root is not None
+    assert not some.root[100:120].any()
+    assert not some.root[:, 100:120].any()
+    good = plain.good
+    extra = np.linalg.inv((some.root.T @ some.root)[np.ix_(good, good)])
+    bare = weighed(plain, none, FLOOR)
+    assert bare.root is not None
+    extra -= np.linalg.inv((bare.root.T @ bare.root)[np.ix_(good, good)])
+    np.testing.assert_allclose(extra, 0.04 * LINES[good] @ LINES[good].T, atol=1e-9)
+
+
+def test_components_and_bands_are_wrong_together() -> None:
+    species = np.array(["Fe 1", "Mn 1", "Mn 1", "Mn 1", "TiO 1", "TiO 1", "TiO 1", "C2 1"])
+    centre = np.array([6000.0, 6000.0, 6000.1, 6005.0, 6000.3, 6001.0, 6002.5, 6000.3])
+    groups = line_groups(species, centre, np.array([1.0, 2.0, 2.0, 2.0, 0.1, 0.9, 0.1, 0.1]))
+    assert groups[1] == groups[2]
+    assert groups[4] == groups[5]
+    assert len(set(groups)) == 6
+
+
+def test_lines_share_what_all_do() -> None:
+    wave = np.arange(6000.0, 6003.0, 0.01)
+    lines = -0.5 * np.exp(-((wave[:, None] - np.array([6001.0, 6001.1, 6002.0])) ** 2) / 0.036**2)
+    shapes = line_shapes(wave, lines.sum(axis=1), np.array([6001.0, 6001.1, 6002.0]), np.full(3, 0.5), np.arange(3))
+    np.testing.assert_allclose(shapes, lines, atol=0.02)
+    np.testing.assert_allclose(shapes.sum(axis=1), lines.sum(axis=1), atol=0.002)
