@@ -52,7 +52,7 @@ def observed(clean: tuple[np.ndarray, np.ndarray]) -> ObservedSpectrum:
 def fitted(observed: ObservedSpectrum) -> StarFit:
     start = {**TRUTH, "teff": 5500.0, "logg": 4.2, "monh": -0.2}
     return fit_star(observed, WINDOWS, spectra.read_lines(), Parameters(start, ("teff", "logg", "monh")),
-                    options=Options(floor=0.0))  # fmt: skip
+                    options=Options(floor=0.0, line_scatter=0.0))  # fmt: skip
 
 
 def test_the_star_comes_out_with_its_velocity(fitted: StarFit) -> None:

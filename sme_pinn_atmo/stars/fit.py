@@ -47,8 +47,9 @@ _CONVERGED = 0.15
 #: The data are looked at for points and lines that are far off in so many iterations from the second on, so often each.
 _LOOKS, _ROUNDS = 2, 2
 
-#: Changes of chi2 by less than this mean nothing, as those of a step of a tenth of an error.
-_SAME_CHI2 = 0.3
+#: Changes of chi2 by less than this mean nothing. Derivatives of a few lines, made somewhat beside the star, lead no
+#: nearer to the end than to a step that should have lowered chi2 by the second, and did not.
+_SAME_CHI2, _NEAR_CHI2 = 0.3, 2.0
 
 #: Velocity that vacuum wavelengths taken for air (or the other way) look like, 5000-10000 A [km/s].
 _VACUUM = 82.9
@@ -431,14 +432,16 @@ class _Fit:
 
     def move(
         self, values: Mapping[str, float], columns: Sequence[Array], matches: Sequence[Match], damping: float
-    ) -> tuple[dict[str, float], float]:
-        """The damped Gauss-Newton step inside the limits, and the change of a velocity of the star [km/s]."""
+    ) -> tuple[dict[str, float], float, float]:
+        """The damped Gauss-Newton step inside the limits, the change of a velocity of the star [km/s], and by how much
+        chi2 should fall."""
         names = list(values)
         normal, gradient = normal_equations(columns, [m.residual for m in matches])
         for name, (mean, sigma) in self.parameters.priors.items():
             j = names.index(name)
             normal[j, j] += sigma**-2.0
             gradient[j] += (mean - values[name]) / sigma**2
+        undamped = normal
         normal = normal + damping * np.diag(np.diag(normal))
         held: list[int] = []
         for _ in range(len(names) + 1):
@@ -454,7 +457,9 @@ class _Fit:
                 break
             held += new
         moved = {n: float(v) for n, v in moved.items()}
-        return moved, float(scale * delta[-1]) if self.options.velocity == "star" else 0.0
+        step = np.array([moved[n] - values[n] for n in names] + [scale * d for d in delta[len(names) :]])
+        fall = float(2 * gradient @ step - step @ undamped @ step)
+        return moved, float(step[-1]) if self.options.velocity == "star" else 0.0, fall
 
     def inside(self, old: Mapping[str, float], new: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
         """Values moved into the limits, and the names of those that had to be."""
@@ -533,6 +538,7 @@ def _iterate(
     best: tuple[float, _Point, list[float]] | None = None
     damping, converged, looks, iteration, done, known = 0.0, False, 0, 0, False, False
     last: _Point | None = None
+    fall = np.inf
     while not done:
         with pool((state.synthesis, state.coarse), options.processes) as run:
             while not done:
@@ -541,12 +547,13 @@ def _iterate(
                 if not known:
                     state.know_lines(point)
                     known = True
-                matches = state.matches(point.flux)
+                matches, rejected = state.matches(point.flux), False
                 if best is not None and state.chi2(matches, values) > best[0] + _SAME_CHI2:
                     damping = max(3 * damping, 0.3)  # go back, and shorter
                     _, point, state.velocities = best
                     values = point.values
                     matches = state.matches(point.flux)
+                    rejected = True
                 else:
                     damping = 0.0 if damping < 0.05 else damping / 5
                 state.velocities = [m.velocity for m in matches]
@@ -563,12 +570,13 @@ def _iterate(
                             break
                     state.velocities = [m.velocity for m in matches]
                 best = (state.chi2(matches, values), point, list(state.velocities))
-                new, dv = state.move(values, state.columns(matches, point.derivatives), matches, damping)
+                before = fall
+                new, dv, fall = state.move(values, state.columns(matches, point.derivatives), matches, damping)
                 text = ", ".join(f"{n} {v:.5g}" for n, v in values.items())
                 progress(f"iteration {iteration}: {text}; chi2 {best[0]:.6g}")
-                enough = _CONVERGED / (1 + damping)  # a damped step is short for another reason
-                small = all(abs(new[n] - values[n]) < enough * abs(par.step(n, values[n])) for n in values)
-                converged = small and (looks == _LOOKS or not (options.clip or state.line_errors)) and damping < 1
+                small = all(abs(new[n] - values[n]) < _CONVERGED * abs(par.step(n, values[n])) for n in values)
+                near = before < _NEAR_CHI2 if rejected else (small or fall < _SAME_CHI2) and damping < 1
+                converged = near and (looks == _LOOKS or not (options.clip or state.line_errors))
                 done = converged or damping > 1e4 or iteration >= options.iterations
                 if done:
                     break

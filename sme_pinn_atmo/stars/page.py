@@ -107,8 +107,9 @@ def write_results(fit: StarFit, folder: Path) -> dict[str, Path]:
     spectrum["wavelength"].unit = "Angstrom"
     _write(paths["spectrum.ecsv"], spectrum)
     _write(paths["lines.ecsv"], fit.lines)
-    write_atomically(paths["windows.png"], plot_windows(fit))
-    write_atomically(paths["page.html"], _page(fit).encode())
+    picture = plot_windows(fit)
+    write_atomically(paths["windows.png"], picture)
+    write_atomically(paths["page.html"], _page(fit, picture).encode())
     return paths
 
 
@@ -247,7 +248,7 @@ def line_sentences(fit: StarFit) -> list[str]:
     return found
 
 
-def _page(fit: StarFit) -> str:
+def _page(fit: StarFit, windows: bytes) -> str:
     def picture(data: bytes | None, what: str) -> str:
         if data is None:
             return ""
@@ -276,7 +277,7 @@ model explains {100 * fit.explained:.1f} % of what the lines do; velocity {fit.v
 <th>lines</th></tr>{"".join(rows)}</table>
 <p>Total: the larger of scaled noise and lines, with the atmosphere's part in quadrature.</p>
 <h2>Warnings</h2><ul>{warnings}</ul>
-<h2>Windows</h2>{picture(plot_windows(fit), "windows")}
+<h2>Windows</h2>{picture(windows, "windows")}
 <h2>Covariance</h2>{picture(_corner(fit), "covariance")}
 <h2>Line by line</h2><ul>{lines}</ul>{picture(_line_plots(fit), "lines")}
 <p>Lines: {strong} in PySME's transfer, {veil} weak ones in a veil, of {listed} in the list's windows.</p>

@@ -34,6 +34,9 @@ ODFNEW = "odfnew"
 #: The fit starts so far from the reference, one star above and the next below.
 _OFF = {"teff": 200.0, "logg": 0.4, "monh": 0.25}
 
+#: Solar abundances that the references of [Fe/H] are on, log eps(Fe) = 7.45 (Jofre et al. 2014).
+_PATTERN = "grevesse2007"
+
 #: Teff of the stars that targets are set for [K].
 _FGK = (4000.0, 6600.0)
 
@@ -65,7 +68,7 @@ def settings_of(star: Mapping[str, Any], number: int, model: str) -> Settings:
     start |= {"vmic": 1.3, "vmac": 4.0, "vsini": star["vsini"], "resolution": 28_000.0, "alpha": 0.0}
     return Settings(
         f"benchmarks:{star['file']}", start, FREE, name=star["name"], lines="galah-lines", windows="galah", model=model,
-        options=Options(velocity="window", degree=1),
+        options=Options(velocity="window", degree=1, pattern=_PATTERN),
     )  # fmt: skip
 
 
