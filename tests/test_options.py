@@ -63,7 +63,7 @@ TESTED: dict[str, dict[str, str]] = {
     "fit": {
         "options:test_each_option_of_a_fit_changes_it":
             "--lines --windows --logg --monh --alpha --vmic --vmac --vsini --abundance --prior --tie --velocity "
-            "--continuum --floor --clip --error --medium --resolution --model",
+            "--continuum --floor --line-scatter --clip --error --medium --resolution --model --tellurics --line-spread",
         "options:test_options_of_a_fit_arrive": "--teff --processes --normalise",
         "stars_fit:test_what_is_wrong_is_said": "--normalise",
         "spectra:test_a_spectrum_is_made_and_fitted_back": "SPECTRUM --free --json",
@@ -76,7 +76,7 @@ TESTED: dict[str, dict[str, str]] = {
         "options:test_options_of_many_fits_arrive":
             "TABLE --settings --lines --corrections --windows --teff --logg --monh --alpha --vmic --vmac --vsini "
             "--abundance --prior --tie --free --velocity --continuum --normalise --floor --clip --error --medium "
-            "--resolution --model --processes --dask --out",
+            "--resolution --model --processes --dask --out --tellurics --line-spread --line-scatter",
         "spectra:test_pysme_is_quiet_unless_asked": "--verbose",
     },
     "calibrate": {
@@ -405,7 +405,8 @@ OF_A_FIT = {
     "--model": "atlas9", "--lines": "lines.lin", "--windows": "windows.ecsv", "--logg": "3.9", "--alpha": "0.3",
     "--vmic": "2", "--vmac": "6", "--vsini": "5", "--resolution": "30000", "--abundance": "Si=0.5",
     "--prior": "monh 0.3 0.001", "--tie": "Si=monh", "--velocity": "star", "--continuum": "-1",
-    "--floor": "0.05", "--clip": "4", "--error": "0.1", "--medium": "vacuum",
+    "--floor": "0.05", "--clip": "4", "--error": "0.1", "--medium": "vacuum", "--line-scatter": "0.01",
+    "--tellurics": "air.ecsv", "--line-spread": "spread.ecsv",
 }  # fmt: skip
 
 
@@ -419,6 +420,8 @@ def test_each_option_of_a_fit_changes_it(star: Path) -> None:
     text = (star / "lines.lin").read_text()
     (star / "lines.lin").write_text(re.sub(r"(?m)^('Fe 1', 6151\.\d+, [\d.]+, 1\.0, )-[\d.]+", r"\g<1>-2.5", text))
     Windows(((6151.2, 6152.0),)).table().write(star / "windows.ecsv")
+    Windows((), (), ((6151.5, 6151.7),)).table().write(star / "air.ecsv")
+    Table({"wavelength": [6000.0, 7000.0], "resolution": [20_000.0, 20_000.0]}).write(star / "spread.ecsv")
 
     def fitted(*more: str) -> tuple[float, ...]:
         # Exit code 3, a parameter at its limit, is a result too.
@@ -471,11 +474,12 @@ def test_options_of_many_fits_arrive(star: Path, monkeypatch: pytest.MonkeyPatch
     assert settings.start == {"teff": 5000.0, "logg": 3.9, "monh": 0.2, "alpha": 0.3, "vmic": 2.0, "vmac": 6.0,
                               "vsini": 5.0, "resolution": 30_000.0, "Si": 0.5}  # fmt: skip
     assert (settings.model, settings.lines, settings.windows) == ("atlas9", "lines.lin", "windows.ecsv")
-    assert settings.corrections == "c.ecsv"
+    assert (settings.corrections, settings.tellurics, settings.line_spread) == ("c.ecsv", "air.ecsv", "spread.ecsv")
     assert (settings.free, settings.priors, settings.ties) == (("monh",), {"monh": (0.3, 0.001)}, {"Si": "monh"})
     assert (settings.error, settings.medium) == (0.1, "vacuum")
     o = settings.options
     assert (o.velocity, o.degree, o.normalise, o.floor, o.clip) == ("star", -1, True, 0.05, 4.0)
+    assert o.line_scatter == 0.01
     assert o.iterations == 2  # of the settings
 
 

@@ -112,6 +112,18 @@ def test_weak_lines_in_the_veil_are_what_pysme_makes_of_them() -> None:
     assert np.abs(want - got).max() < 1.5e-4
 
 
+def test_lines_that_may_be_wrong_say_less(observed: ObservedSpectrum) -> None:
+    """Ten or so lines of errors of 0.3 dex each cannot say more of the metallicity than 0.1 dex or so."""
+    few = Windows(((6150.0, 6158.0),))
+    quick = Options(floor=0.0, clip=0, atmosphere_errors=False)
+    errors = [
+        fit_star(observed, few, spectra.read_lines(), Parameters({**TRUTH, "monh": -0.1}, ("monh",)),
+                 options=replace(quick, line_scatter=scatter)).errors.scaled["monh"] for scatter in (0.0, 0.3)
+    ]  # fmt: skip
+    assert errors[0] < 0.02
+    assert 0.05 < errors[1] < 0.2
+
+
 def test_a_prior_pulls_and_a_tie_follows(observed: ObservedSpectrum) -> None:
     start = {**TRUTH, "Ca": 0.0}
     parameters = Parameters(start, ("logg", "Ca"), {"logg": (4.0, 0.001)}, {"Si": "Ca"})
@@ -133,6 +145,10 @@ def test_what_is_wrong_is_said(observed: ObservedSpectrum, clean: tuple[np.ndarr
     with pytest.raises(ValueError, match=r"6146\.0 to 6170\.0 A and has no good points in the windows 6171-6175"):
         fit_star(ObservedSpectrum.from_arrays(wave, flux, 0.01, name="x"), Windows(((6171.0, 6175.0),)), lines, free,
                  options=quick)  # fmt: skip
+    with pytest.raises(ValueError, match="the table windows has no window"):
+        fit_star(observed, Windows(()), lines, free, options=quick)
+    with pytest.raises(ValueError, match="resolution cannot be free where a table"):
+        fit_star(observed, few, lines, Parameters(TRUTH, ("resolution",)), options=quick, spread=LineSpread(30_000))
     with pytest.raises(ValueError, match="no line between 5000 and 5010"):
         fit_star(observed, Windows(((5000.0, 5010.0),)), lines, free, options=quick)
     vacuum = ObservedSpectrum.from_arrays(wave * (1 + 82.9 / C), flux, 0.01, name="vac")
@@ -145,7 +161,9 @@ def test_what_is_wrong_is_said(observed: ObservedSpectrum, clean: tuple[np.ndarr
 
 
 def test_windows_are_tables_that_one_can_edit(tmp_path: Path) -> None:
-    assert {"galah", "gaia-rvs", "apogee", "solar-report", "solar-type", "telluric-bands"} == set(WINDOW_SETS)
+    assert set(WINDOW_SETS) == {
+        "galah", "galah-wide", "gaia-rvs", "apogee", "solar-report", "solar-type", "telluric-bands"
+    }  # fmt: skip
     for name in WINDOW_SETS:
         table = Windows.read(name)
         table.table().write(tmp_path / "mine.ecsv", overwrite=True)
@@ -251,6 +269,9 @@ def test_many_stars_resume_and_survive(
     done = []
     fit_many(stars, tmp_path / "out", progress=False, fit=lambda s, f: done.append(s.name) or {})
     assert done == ["none"]  # what is done is not done again
+    other = [s.with_(floor=0.01) for s in stars]
+    fit_many(other, tmp_path / "out", progress=False, fit=lambda s, f: done.append(s.name) or {})
+    assert done[1:] == ["a b", "none"]  # but with other settings it is
     Table({"name": ["a", "a"], "spectrum": ["x", "y"]}).write("twice.ecsv")
     with pytest.raises(ValueError, match="two rows of one name"):
         read_catalogue(tmp_path / "twice.ecsv", stars[0])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -98,3 +101,13 @@ def test_pixels_integrate() -> None:
 
 def test_a_gaussian_of_no_width_changes_nothing() -> None:
     np.testing.assert_array_equal(broaden(line(), STEP, 0.0), line())
+
+
+def test_a_line_spread_is_read_from_a_table(tmp_path: Path) -> None:
+    Table({"wavelength": [5000.0, 7000.0], "resolution": [20_000.0, 30_000.0]}).write(tmp_path / "r.ecsv")
+    assert LineSpread.read(tmp_path / "r.ecsv").at(6000.0) == 25_000
+    with pytest.raises(FileNotFoundError, match="there is no table of the line spread"):
+        LineSpread.read(tmp_path / "none.ecsv")
+    Table({"wavelength": [5000.0], "r": [0.0]}).write(tmp_path / "no.ecsv")
+    with pytest.raises(ValueError, match="wavelength and resolution are needed"):
+        LineSpread.read(tmp_path / "no.ecsv")

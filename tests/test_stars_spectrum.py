@@ -65,6 +65,49 @@ def test_fits_of_common_kinds(folder: Path) -> None:
         read_spectrum("no.fits", error=0.01)
 
 
+def image(name: str, flux: np.ndarray = FLUX, *more: fits.ImageHDU, **cards: object) -> None:
+    header = fits.Header({"CRVAL1": WAVE[0], "CDELT1": WAVE[1] - WAVE[0], "CRPIX1": 1.0, **cards})
+    fits.HDUList([fits.PrimaryHDU(flux, header), *more]).writeto(name)
+
+
+def test_images_with_the_wavelengths_that_they_say(folder: Path) -> None:
+    step = np.log10(WAVE[1] / WAVE[0])
+    image("iraf.fits", CRVAL1=np.log10(WAVE[0]), CDELT1=step, **{"DC-FLAG": 1})
+    even = WAVE[0] * 10 ** (step * np.arange(41))
+    np.testing.assert_allclose(read_spectrum("iraf.fits", error=0.01).wave, even, rtol=1e-9)
+    image("log.fits", CTYPE1="WAVE-LOG")
+    spectrum = read_spectrum("log.fits", error=0.01)
+    np.testing.assert_allclose(spectrum.wave, to_air(WAVE[0] * np.exp((WAVE - WAVE[0]) / WAVE[0])), rtol=1e-9)
+    assert not spectrum.notes  # WAVE is vacuum
+    image("name.fits", CTYPE1="WAVELENGTH")  # which says nothing
+    assert read_spectrum("name.fits", error=0.01).wave[0] == WAVE[0]
+    image("nm.fits", CRVAL1=WAVE[0] / 10, CDELT1=(WAVE[1] - WAVE[0]) / 10, CUNIT1="nm", CTYPE1="AWAV")
+    np.testing.assert_allclose(read_spectrum("nm.fits", error=0.01).wave, WAVE)
+    image("orders.fits", np.stack([FLUX, FLUX]), fits.ImageHDU(np.stack([SIGMA, 2 * SIGMA]), name="ERR"))
+    orders = read_spectrum("orders.fits")
+    assert [orders.sigma[orders.order == i][0] for i in (0, 1)] == [0.01, 0.02]
+
+
+def test_cells_of_arrays_and_flags(folder: Path) -> None:
+    flag = np.zeros(41, dtype=int)
+    flag[5:9] = 4
+    columns = {"WAVE": WAVE[None], "FLUX": FLUX[None], "ERR": SIGMA[None], "QUAL": flag[None]}
+    hdu = fits.BinTableHDU(Table(columns))
+    hdu.header["TUCD1"] = "em.wl;obs.atmos"
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto("eso.fits")
+    spectrum = read_spectrum("eso.fits")
+    np.testing.assert_allclose(spectrum.wave, np.delete(WAVE, range(5, 9)))
+    assert spectrum.counts == {"flagged points left out": 4}
+    assert not spectrum.notes
+    Table({"wave": WAVE, "flux": FLUX, "error": SIGMA, "mask": np.ones(41, dtype=bool)}).write("all.ecsv")
+    with pytest.raises(ValueError, match="flags all of its points"):
+        read_spectrum("all.ecsv")
+    Path("head.s").write_text("*** Reduced spectrum of 'x'\n 2 2\n 400.1 1 2\n 400.2 1 2\n")
+    with pytest.raises(ValueError, match=r"head\.s is not a table that astropy reads") as error:
+        read_spectrum("head.s")
+    assert "\n" not in str(error.value)
+
+
 def test_npz_and_orders(folder: Path) -> None:
     np.savez("a.npz", wave=WAVE, flux=FLUX, error=SIGMA, medium="air")
     assert not read_spectrum("a.npz").notes

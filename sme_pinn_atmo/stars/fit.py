@@ -83,7 +83,7 @@ class Options:
     degree: int = 1
     floor: float = 0.005
     line_scatter: float = 0.15
-    hydrogen_scatter: float = 0.08
+    hydrogen_scatter: float = 0.1
     clip: float = 6.0
     points: float = 4.0
     normalise: bool = False
