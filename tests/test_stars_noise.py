@@ -41,21 +41,24 @@ def test_one_bad_line_of_ten_does_not_decide() -> None:
     assert abs(common(weighed(first, errors, FLOOR))[0]) < 0.02
 
 
-def test_the_root_is_that_of_the_covariance_and_passes_over_bad_points() -> None:
+def inverse(of: ObservedWindow) -> np.ndarray:
+    """Covariance of the points that count, as the weights have it."""
+    root = of.weights.apply(np.eye(len(WAVE)))
+    np.testing.assert_allclose(of.weights.back(np.eye(len(WAVE))), root.T, atol=1e-9)
+    assert not root[~of.good].any()
+    assert not root[:, ~of.good].any()
+    return np.asarray(np.linalg.inv((root.T @ root)[np.ix_(of.good, of.good)]))
+
+
+def test_weights_are_a_root_of_the_covariance_and_pass_over_bad_points() -> None:
     plain = window(np.ones(len(WAVE)))
     plain.good[100:120] = False
     none = LineErrors.of(LINES, np.zeros(10), FLOOR)
     assert none.shapes.shape[1] == 0  # lines without errors are none
     some = weighed(plain, LineErrors.of(LINES, np.full(10, 0.2), FLOOR), FLOOR)
-    assert some.root is not None
-    assert not some.root[100:120].any()
-    assert not some.root[:, 100:120].any()
-    good = plain.good
-    extra = np.linalg.inv((some.root.T @ some.root)[np.ix_(good, good)])
-    bare = weighed(plain, none, FLOOR)
-    assert bare.root is not None
-    extra -= np.linalg.inv((bare.root.T @ bare.root)[np.ix_(good, good)])
-    np.testing.assert_allclose(extra, 0.04 * LINES[good] @ LINES[good].T, atol=1e-9)
+    bare = inverse(weighed(plain, none, FLOOR))
+    np.testing.assert_allclose(np.diag(bare), plain.sigma[plain.good] ** 2, rtol=1e-6)
+    np.testing.assert_allclose(inverse(some) - bare, 0.04 * LINES[plain.good] @ LINES[plain.good].T, atol=1e-9)
 
 
 def test_components_and_bands_are_wrong_together() -> None:

@@ -44,7 +44,7 @@ def metal_derivatives(
     out = []
     for window, matched in zip(state.observed, matches, strict=True):
         seen = resample(state.coarse.waves[window.number], found[window.number], window.wave, matched.velocity)[0]
-        plain = replace(window, root=None)
+        plain = replace(window, weights=None)
         out.append(project(plain, matched, seen[:, None], degree=state.options.degree, velocity=False)[:, 0])
     return out
 

@@ -149,7 +149,7 @@ def _formal(windows: Sequence[ObservedWindow], columns: Sequence[Array], covaria
     variance = np.zeros_like(covariance)
     for w, c in zip(windows, columns, strict=True):
         noise = np.sqrt(np.maximum(w.sigma**2 - floor**2, 0))
-        moved = (w.weigh(c) if w.root is None else w.root.T @ c) * noise[:, None]
+        moved = (w.weigh(c) if w.weights is None else w.weights.back(c)) * noise[:, None]
         variance += moved.T @ moved
     return np.asarray(np.sqrt(np.maximum(np.diag(covariance @ variance @ covariance), 0)))
 

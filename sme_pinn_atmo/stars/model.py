@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,7 @@ class ObservedWindow:
     wave, flux, sigma : (n,) wavelengths in air [A] as observed, flux, standard deviation
     good : (n,) points that count
     width : standard deviation of the lines [km/s], 0 where it is not known
-    root : (n, n) inverse root of the covariance of the points (root' root is the inverse), 0 for those that do not
-        count; takes the place of 1 / sigma where there is one, see `noise`
+    weights : `noise.Weights`, which take the place of 1 / sigma where there are any
     """
 
     number: int
@@ -45,12 +45,12 @@ class ObservedWindow:
     sigma: Array
     good: NDArray[np.bool_]
     width: float = 0.0
-    root: Array | None = None
+    weights: Any = None
 
     def weigh(self, values: Array) -> Array:
         """Values (n,) or (n, m) at the points in units of their errors, without the points that do not count."""
-        if self.root is not None:
-            return np.asarray(self.root @ values)
+        if self.weights is not None:
+            return np.asarray(self.weights.apply(values))
         weight = np.where(self.good, 1.0 / self.sigma, 0.0)
         return np.asarray(weight * values if values.ndim == 1 else weight[:, None] * values)
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import constants, linalg
+from scipy import constants, linalg, sparse
 
 from .model import ObservedWindow
 
-__all__ = ["LineErrors", "line_groups", "line_shapes", "look_again", "weighed"]
+__all__ = ["LineErrors", "Weights", "line_groups", "line_shapes", "look_again", "weighed", "weights_of"]
 
 Array = NDArray[np.float64]
 
@@ -38,6 +38,9 @@ _STUDENT = 4.0
 
 #: Part of a floor's variance that is of pixels; the rest is of features as wide as a line, times the second number.
 _PIXELS, _WIDE = 0.1, 1.5
+
+#: Points in a block of the covariance of noise and floor: many times as long as a line is wide.
+_BLOCK = 400
 
 #: Shapes that change the flux by less than this part of a floor, for one standard deviation, are left out.
 _LEAST = 0.1
@@ -102,31 +105,59 @@ def look_again(
 
     residual : (n,) observed less fitted flux. Steps of expectation and maximisation for Student's t distribution.
     """
-    g = errors.shapes[window.good]
     for _ in range(steps):
-        factor = linalg.cho_factor(_covariance(window, errors, floor))
-        gain = errors.sigma[:, None] ** 2 * linalg.cho_solve(factor, g).T
-        offset = gain @ residual[window.good]
-        variance = errors.sigma**2 * (1 - np.einsum("ij,ji->i", gain, g))
+        weights = weights_of(window, errors, floor)
+        seen = weights.apply(errors.shapes)
+        offset = errors.sigma**2 * (seen.T @ weights.apply(residual))
+        variance = errors.sigma**2 * (1 - errors.sigma**2 * (seen**2).sum(axis=0))
         sigma = np.sqrt((_STUDENT * errors.scatter**2 + offset**2 + variance) / (_STUDENT + 1))
         errors = replace(errors, sigma=sigma, offset=offset)
     return errors
 
 
 def weighed(window: ObservedWindow, errors: LineErrors, floor: float) -> ObservedWindow:
-    """The window with the inverse root of its covariance, which takes the place of 1 / sigma."""
-    lower = linalg.cholesky(_covariance(window, errors, floor), lower=True)
-    root = np.zeros((len(window.wave),) * 2)
-    root[np.ix_(window.good, window.good)] = linalg.solve_triangular(lower, np.eye(len(lower)), lower=True)
-    return replace(window, root=root)
+    """The window with weights that allow for its lines' errors in place of 1 / sigma."""
+    return replace(window, weights=weights_of(window, errors, floor))
 
 
-def _covariance(window: ObservedWindow, errors: LineErrors, floor: float) -> Array:
-    """(n_good, n_good) covariance of the flux: noise, floor and strengths of lines."""
-    good = window.good
-    wave = window.wave[good]
-    noise = np.maximum(window.sigma[good] ** 2 - floor**2, 1e-8)
-    distance = np.abs(np.log(wave)[:, None] - np.log(wave)) * (_C / _WIDE / window.width)
-    covariance = (1 - _PIXELS) * floor**2 * (1 + distance) * np.exp(-distance) + np.diag(noise + _PIXELS * floor**2)
-    g = errors.shapes[good] * errors.sigma
-    return np.asarray(covariance + g @ g.T)
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """A root of the inverse covariance of a window's points: W with W'W C = 1, 0 for points that do not count.
+
+    W = (1 - U diag(shrink) U') L^-1, where L is the root of the covariance of noise and floor, in blocks, and U and
+    `shrink` take care of the lines' strengths.
+    """
+
+    local: sparse.csr_matrix
+    basis: Array
+    shrink: Array
+
+    def apply(self, values: Array) -> Array:
+        """W values, of (n,) or (n, m)."""
+        local = np.asarray(self.local @ values)
+        shrink = self.shrink if values.ndim == 1 else self.shrink[:, None]
+        return np.asarray(local - self.basis @ (shrink * (self.basis.T @ local)))
+
+    def back(self, values: Array) -> Array:
+        """W' values, of (n, m)."""
+        return np.asarray(self.local.T @ (values - self.basis @ (self.shrink[:, None] * (self.basis.T @ values))))
+
+
+def weights_of(window: ObservedWindow, errors: LineErrors, floor: float) -> Weights:
+    """Weights of the points of a window for noise, floor and errors of lines."""
+    n = len(window.wave)
+    velocity = np.log(window.wave) * (_C / _WIDE / window.width)
+    noise = np.maximum(window.sigma**2 - floor**2, 1e-8) + _PIXELS * floor**2
+    good = np.flatnonzero(window.good)
+    rows, columns, entries = [], [], []
+    for part in np.array_split(good, max(int(np.ceil(len(good) / _BLOCK)), 1)):
+        distance = np.abs(velocity[part][:, None] - velocity[part])
+        covariance = (1 - _PIXELS) * floor**2 * (1 + distance) * np.exp(-distance) + np.diag(noise[part])
+        lower = linalg.cholesky(covariance, lower=True)
+        inverse = linalg.solve_triangular(lower, np.eye(len(part)), lower=True)
+        rows.append(np.repeat(part, len(part)))
+        columns.append(np.tile(part, len(part)))
+        entries.append(inverse.ravel())
+    local = sparse.csr_matrix((np.concatenate(entries), (np.concatenate(rows), np.concatenate(columns))), shape=(n, n))
+    basis, strength, _ = np.linalg.svd(local @ (errors.shapes * errors.sigma), full_matrices=False)
+    return Weights(local, basis, 1 - (1 + strength**2) ** -0.5)
