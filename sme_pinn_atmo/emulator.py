@@ -488,10 +488,19 @@ def save_model(path: Path, tensors: Mapping[str, NDArray[Any]], card: Mapping[st
     from safetensors.numpy import save
 
     data = save(dict(tensors))
-    full = {"format": FORMAT, **card, "sha256": hashlib.sha256(data).hexdigest()}
+    full = _plain({"format": FORMAT, **card, "sha256": hashlib.sha256(data).hexdigest()})
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_all({path.with_suffix(".safetensors"): data,
-                path.with_suffix(".json"): (json.dumps(full, indent=1) + "\n").encode()})  # fmt: skip
+                path.with_suffix(".json"): (json.dumps(full, indent=1, allow_nan=False) + "\n").encode()})  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    """The value with None for numbers that are not finite: JSON has none, and browsers refuse the file."""
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def update_card(name: str | Path, entries: Mapping[str, Any], errors: ErrorModel | None = None) -> None:

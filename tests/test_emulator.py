@@ -117,6 +117,9 @@ def test_cards_take_further_entries_but_keep_what_identifies_the_weights(copy: P
     update_card(copy, {"cross_validation": {"T": 0.1}})
     emulator = spa.Emulator.load(copy)
     assert emulator.card["cross_validation"] == {"T": 0.1}
+    update_card(copy, {"cross_validation": {"T": [float("nan"), 1.0]}})
+    assert spa.Emulator.load(copy).card["cross_validation"] == {"T": [None, 1.0]}
+    assert "NaN" not in copy.with_suffix(".json").read_text()  # which is no JSON
     with pytest.raises(ValueError, match="sha256"):
         update_card(copy, {"sha256": "0"})
 
