@@ -17,6 +17,7 @@ def test_models_differ_from_the_first_by_what_a_fit_would_find(tmp_path: Path, m
     sun = choice.STARS["Sun"]
     monkeypatch.setattr(choice, "STARS", {"Sun": sun})
     monkeypatch.setattr(choice, "WINDOWS", ((6150.0, 6152.5), (6156.0, 6158.5)))
+    tmp_path = tmp_path / "new"
     content = choice.run(["atlas12", "marcs"], tmp_path, lines=line_list())
     same, other = content["stars"]["Sun"]["models"].values()
     assert same["rms"] == 0

@@ -261,7 +261,11 @@ class Run:
         for o, s in zip(self.optimisers, state["optimisers"], strict=bool(state["optimisers"])):
             o.load_state_dict(s)
         self.generator.set_state(state["generator"])
-        self.step, self.seconds, self.device_name = int(state["step"]), state["seconds"], state["device"]
+        self.step, self.seconds = int(state["step"]), state["seconds"]
+        if self.step < self.steps and state["device"] != self.device_name:
+            self.device_name = f"{state['device']}, then {self.device_name}"
+        else:
+            self.device_name = state["device"]
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]

@@ -58,6 +58,7 @@ def run(models: Sequence[str], out: Path, *, lines: Any = None, processes: int =
 
         lines = galah_lines(WINDOWS)
     emulators = {Path(m).stem: Emulator.load(m) for m in models}
+    out.mkdir(parents=True, exist_ok=True)
     jobs = [(list(emulators.values()), star, lines) for star in STARS.values()]
     if processes == 1:
         found = list(map(_star, jobs))
