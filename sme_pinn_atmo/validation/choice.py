@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..emulator import Emulator, replacing, write_atomically
+from ..quiet import quiet_pysme
 from .spectrum import broaden, layers_of, synthesise_windows
 
 __all__ = ["STARS", "WINDOWS", "format_table", "run"]
@@ -79,7 +80,11 @@ def run(models: Sequence[str], out: Path, *, lines: Any = None, processes: int =
 
 def _star(job: tuple[Sequence[Emulator], dict[str, Any], Any]) -> list[dict[str, Any]]:
     """What each model says of a star, the differences being from the first."""
-    emulators, star, lines = job
+    with quiet_pysme():
+        return _compare(*job)
+
+
+def _compare(emulators: Sequence[Emulator], star: dict[str, Any], lines: Any) -> list[dict[str, Any]]:
     base = _spectrum(emulators[0], star, lines)
     moved = [_spectrum(emulators[0], {**star, name: star[name] + step}, lines) for name, step in _STEPS.items()]
     steps = list(_STEPS.values())
