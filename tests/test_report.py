@@ -27,15 +27,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_page_needs_nothing_but_itself(folder: Path) -> None:
-    index = build(folder, "atlas12", ["cross-validation", "physical"], progress=False)
+    index = build(folder, ["atlas12"], ["cross-validation", "physical"], progress=False)
     text = index.read_text()
     assert not re.search(r'(?:src|href)="(?!data:|#)', text)
     assert "data:image/png;base64," in text
     assert "<td>3</td>" in text
     assert "sme-pinn-atmo validate physical --model atlas12" in text
     numbers = json.loads((folder / "report.json").read_text())
-    assert numbers["sections"]["physical"]["numbers"]["pressure"] == 3
-    assert numbers["sections"]["cross-validation"]["numbers"]["figures"]["all"]["models"] >= 35
+    assert numbers["sections"]["physical"]["numbers"]["atlas12"]["pressure"] == 3
+    assert numbers["sections"]["cross-validation"]["numbers"]["atlas12"]["figures"]["all"]["models"] >= 35
+
+
+def test_the_report_is_on_every_model(folder: Path) -> None:
+    index = build(folder, parts=["cross-validation", "physical"], progress=False)
+    text = index.read_text()
+    for name in ("atlas12", "atlas9", "marcs"):
+        assert f"<td>{name}, all</td>" in text
+        assert f"validate physical --model {name}" in text
+    assert "<td>marcs, without m_h=-1</td>" in text
 
 
 def test_finished_parts_are_kept_and_missing_data_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +53,7 @@ def test_finished_parts_are_kept_and_missing_data_named(folder: Path, monkeypatc
 
     monkeypatch.delenv("SME_PINN_ATMO_DATA", raising=False)
     monkeypatch.setattr("sme_pinn_atmo.validation.solar.ensure", offline)
-    build(folder, "atlas9", ["physical"], progress=False)
+    build(folder, ["atlas9"], ["physical"], progress=False)
     before = (folder / "physical.json").stat().st_mtime_ns
     result = CliRunner().invoke(
         main, ["validate", "all", "--model", "atlas9", "--part", "physical", "--part", "solar", "--out", str(folder)]
@@ -54,12 +63,12 @@ def test_finished_parts_are_kept_and_missing_data_named(folder: Path, monkeypatc
     text = (folder / "index.html").read_text()
     assert "Not done: originals of solar are missing" in text
     assert not (folder / "solar.json").exists()
-    build(folder, "atlas12", ["physical"], progress=False)
+    build(folder, ["atlas12"], ["physical"], progress=False)
     assert (folder / "physical.json").stat().st_mtime_ns != before
 
 
 def test_parts_on_held_out_models_say_what_they_need(folder: Path) -> None:
-    build(folder, "atlas12", ["interpolation", "spectra", "fits", "gradients", "closure"], progress=False)
+    build(folder, ["atlas12"], ["interpolation", "spectra", "fits", "gradients", "closure"], progress=False)
     text = (folder / "index.html").read_text()
     assert text.count("name them with --heldout") == 5
 
@@ -114,6 +123,6 @@ def test_processes_reach_the_parts(folder: Path, monkeypatch: pytest.MonkeyPatch
         raise ValueError("enough")
 
     monkeypatch.setattr(spectra, "run", run)
-    report.build(folder, "atlas12", ["spectra"], ["atlas12"], processes=3, progress=False)
+    report.build(folder, ["atlas12"], ["spectra"], ["atlas12"], processes=3, progress=False)
     assert asked == [3]
     assert "enough" in (folder / "index.html").read_text()

@@ -430,14 +430,17 @@ def which(models: tuple[str, ...], out: Path, processes: int) -> None:
 
 
 @validate.command("all")
-@click.option("--model", default="atlas12", show_default=True, help="Model to validate.")
+@click.option("--model", "models", multiple=True, default=("atlas12", "atlas9", "marcs"), show_default=True,
+              help="Models to validate, give it again for each; parts about one are about the first.")  # fmt: skip
 @click.option("--part", "parts", multiple=True, help="Part of the report; all if left out.")
 @click.option("--heldout", multiple=True,
               help="A model whose card records held-out rows (see train --fold); may be given again.")  # fmt: skip
 @click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Processes to use.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="validation_report",
               show_default=True, help="Folder for the page and its parts; finished ones are kept.")  # fmt: skip
-def everything(model: str, parts: tuple[str, ...], heldout: tuple[str, ...], processes: int, out: Path) -> None:
+def everything(
+    models: tuple[str, ...], parts: tuple[str, ...], heldout: tuple[str, ...], processes: int, out: Path
+) -> None:
     """The report: every part in one HTML page that opens from disk, with the numbers beside it as JSON.
 
     Parts that need data or --heldout say so in the page where that is missing. Interrupted, it goes on
@@ -445,7 +448,7 @@ def everything(model: str, parts: tuple[str, ...], heldout: tuple[str, ...], pro
     """
     from ..validation import report
 
-    index = report.build(out, model, parts or None, heldout, processes=processes)
+    index = report.build(out, models, parts or None, heldout, processes=processes)
     say(f"page: {index}")
 
 

@@ -69,6 +69,7 @@ def run(models: Sequence[str], out: Path, *, lines: Any = None, processes: int =
     stars = {name: {"labels": STARS[name], "models": dict(zip(emulators, each, strict=True))}
              for name, each in zip(STARS, found, strict=True)}  # fmt: skip
     content = {"command": "sme-pinn-atmo validate which", "version": __version__, "windows": WINDOWS,
+               "first": next(iter(emulators)),
                "models": {n: e.card["sha256"] for n, e in emulators.items()}, "stars": stars}  # fmt: skip
     plain = {**content, "stars": {name: {**s, "models": {m: {k: v for k, v in r.items() if k not in ("ln", "flux")}
              for m, r in s["models"].items()}} for name, s in stars.items()}}  # fmt: skip

@@ -18,8 +18,12 @@ import numpy as np
 
 from .. import __version__
 from ..emulator import Emulator, write_atomically
+from ..grids import Structures
 
-__all__ = ["PARTS", "Section", "Task", "build", "page"]
+__all__ = ["MODELS", "PARTS", "Section", "Task", "build", "page"]
+
+#: Models that the report is on.
+MODELS = ("atlas12", "atlas9", "marcs")
 
 
 @dataclass(frozen=True)
@@ -56,18 +60,26 @@ class Task:
 
     Attributes
     ----------
-    model : name or path of the model that the report is on
-    emulator : the same, loaded
+    models : name or path of each model that the report is on -> the same, loaded; the first leads
     heldout : name or path of models with held-out rows -> the same, loaded
     out : folder of the report
     processes : how many a part may use
     """
 
-    model: str
-    emulator: Emulator
+    models: Mapping[str, Emulator]
     heldout: Mapping[str, Emulator]
     out: Path
     processes: int
+
+    @property
+    def model(self) -> str:
+        """Name or path of the leading model."""
+        return next(iter(self.models))
+
+    @property
+    def emulator(self) -> Emulator:
+        """The leading model."""
+        return self.models[self.model]
 
     def heldout_models(self) -> list[str]:
         """The held-out models; raises ValueError where there are none."""
@@ -87,7 +99,7 @@ class Task:
 
 
 def build(
-    out: Path, model: str = "atlas12", parts: Sequence[str] | None = None, heldout: Sequence[str] = (), *,
+    out: Path, models: Sequence[str] = MODELS, parts: Sequence[str] | None = None, heldout: Sequence[str] = (), *,
     processes: int = 1, progress: bool = True,
 ) -> Path:  # fmt: skip
     """Run the parts, and write `index.html` and `report.json` into `out`; returns the page.
@@ -97,14 +109,14 @@ def build(
 
     Parameters
     ----------
+    models : that the report is on; parts about one model (the Sun) are about the first
     parts : out of `PARTS`; all by default
     heldout : models whose cards record held-out rows (`sme-pinn-atmo train --fold`), for the parts that compare with
         computed models never trained on
 
     Raises ValueError for an unknown model or part, before anything is done.
     """
-    emulator = Emulator.load(model)
-    task = Task(model, emulator, {m: Emulator.load(m) for m in heldout}, out, processes)
+    task = Task({m: Emulator.load(m) for m in models}, {m: Emulator.load(m) for m in heldout}, out, processes)
     wanted = list(PARTS) if parts is None else list(parts)
     if unknown := [p for p in wanted if p not in PARTS]:
         raise ValueError(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}")
@@ -112,7 +124,8 @@ def build(
     sections = []
     for name in wanted:
         kept = out / f"{name}.json"
-        stamp = {"sha256": emulator.card["sha256"], "version": __version__}
+        about = task.models.values() if name in _ON_ALL else [task.emulator]
+        stamp = {"sha256": " ".join(e.card["sha256"] for e in about), "version": __version__}
         if name in _ON_HELDOUT:
             stamp["heldout"] = " ".join(e.card["sha256"] for e in task.heldout.values())
         section = _kept(kept, stamp, out)
@@ -129,12 +142,12 @@ def build(
             if not section.missing:
                 write_atomically(kept, (json.dumps({**stamp, "section": asdict(section)}, indent=1) + "\n").encode())
         sections.append(section)
-    about = _about(task)
-    numbers = {**about, "sections": {s.name: {"command": s.command, "seconds": s.seconds, "missing": s.missing,
+    facts = _about(task)
+    numbers = {**facts, "sections": {s.name: {"command": s.command, "seconds": s.seconds, "missing": s.missing,
                                               "numbers": s.numbers} for s in sections}}  # fmt: skip
     write_atomically(out / "report.json", (json.dumps(numbers, indent=1) + "\n").encode())
     index = out / "index.html"
-    write_atomically(index, page(about, sections, out).encode())
+    write_atomically(index, page(facts, sections, out).encode())
     return index
 
 
@@ -196,9 +209,10 @@ def _kept(path: Path, stamp: Mapping[str, str], out: Path) -> Section | None:
 
 
 def _about(task: Task) -> dict[str, str]:
-    emulator = task.emulator
     import matplotlib
     import scipy
+
+    cards = [e.card for e in task.models.values()]
 
     try:
         here = Path(__file__).parent
@@ -213,10 +227,10 @@ def _about(task: Task) -> dict[str, str]:
     except ModuleNotFoundError:
         pysme_version = "not installed"
     return {
-        "model": emulator.name, "weights (sha256)": str(emulator.card["sha256"]),
-        "trained by": str(emulator.card.get("training", {}).get("command", "")),
-        "seed of the training": str(emulator.card.get("training", {}).get("seed", "")),
-        "command": " ".join(["sme-pinn-atmo validate all --model", Path(task.model).name,
+        "model": ", ".join(str(c["name"]) for c in cards),
+        "weights (sha256)": ", ".join(str(c["sha256"]) for c in cards),
+        "trained by": "; ".join(str(c.get("training", {}).get("command", "")) for c in cards),
+        "command": " ".join(["sme-pinn-atmo validate all", _options(list(task.models)),
                              *(f"--heldout {Path(m).name}" for m in task.heldout)]),
         "commit": commit, "version": __version__,
         "python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__,
@@ -239,68 +253,110 @@ def _pairs(scores: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
 def _cross_validation(task: Task) -> Section:
     from .structures import plot_calibration
 
-    entry = task.emulator.card.get("cross_validation")
-    if not entry:
-        raise ValueError(f"the card of {task.emulator.name} has no cross-validation: validate folds --into adds one")
     columns = ("RHOX", "T", "P", "XNE", "ABROSS", "HSE")
-    rows = tuple(
-        (name, str(s["models"]), *_pairs(s, columns))
-        for name, s in entry["figures"].items() if isinstance(s, dict)
-    )  # fmt: skip
-    figures = {}
-    if "calibration" in entry:
-        plot_calibration(entry["calibration"], task.out / "calibration.png")
-        figures["calibration.png"] = "Share of errors of held-out models within so many predicted standard deviations."
+    rows: list[tuple[str, ...]] = []
+    figures, numbers, commands = {}, {}, []
+    for emulator in task.models.values():
+        name, entry = emulator.name, emulator.card.get("cross_validation")
+        if not entry:
+            raise ValueError(f"the card of {name} has no cross-validation: validate folds --into adds one")
+        sets = {
+            **entry["figures"],
+            **{f"without {p}": r["all"] for p, r in entry.get("planes", {}).items() if "all" in r},
+        }
+        rows += [
+            (f"{name}, {k}", str(r["models"]), *_pairs(r, columns)) for k, r in sets.items() if isinstance(r, dict)
+        ]
+        if "calibration" in entry:
+            plot_calibration(entry["calibration"], task.out / f"calibration_{name}.png")
+            figures[f"calibration_{name}.png"] = (
+                f"{name}: share of errors of held-out models within so many predicted standard deviations."
+            )
+        numbers[name] = entry
+        commands.append("sme-pinn-atmo validate folds RUN ... --data " + entry["file"])
     return Section(
         "cross-validation", "Computed models never trained on",
         "Relative errors in per cent, median / 95th percentile over layers, of networks that had not seen these "
-        "models; HSE is the residual of hydrostatic equilibrium. As recorded in the model card by: "
-        + "; ".join(entry["runs"]), "sme-pinn-atmo validate folds FOLD1 FOLD2 ... --data " + entry["file"],
-        ("set", "models", *columns), rows, figures, entry,
+        "models; HSE is the residual of hydrostatic equilibrium. 'without': networks trained without a whole plane of "
+        "models. As recorded in the model cards by: " + "; ".join(run for e in numbers.values() for run in e["runs"]),
+        "; ".join(commands), ("set", "models", *columns), tuple(rows), figures, numbers,
     )  # fmt: skip
 
 
 def _structures(task: Task) -> Section:
-    from ..grids import read
-    from ..sources import find
     from .scores import score
     from .structures import plot_coverage, plot_errors, plot_hydrostatics
 
-    name = "atlas12.npz" if task.emulator.card["solar_scale"] == "asplund2009" else "atlas9.npz"
-    truth = read(find(name))
-    if "family" in truth.extra:
-        truth = truth.select(truth.column("family") == "ODFNEW")
-    scores = score(task.emulator, truth)
-    plot_errors(task.emulator, truth, task.out / "depth.png")
-    plot_hydrostatics(task.emulator, truth, task.out / "hydrostatics.png")
-    plot_coverage(task.emulator, truth, task.out / "coverage.png")
-    left_out = sum(len(d.get("drop", [])) for d in task.emulator.card["data"] if d.get("file") == name)
     columns = ("RHOX", "T", "P", "XNE", "ABROSS", "HSE")
-    rows = tuple((k, str(s["models"]), *_pairs(s, columns))
-                 for k, s in scores.items() if isinstance(s, dict))  # fmt: skip
+    rows: list[tuple[str, ...]] = []
+    figures, numbers, commands = {}, {}, []
+    for model, emulator in task.models.items():
+        name, truth = emulator.name, _trained_on(emulator)
+        scores = score(emulator, truth)
+        rows += [
+            (f"{name}, {k}", str(r["models"]), *_pairs(r, columns)) for k, r in scores.items() if isinstance(r, dict)
+        ]
+        drawn = ((plot_errors, "depth", "relative error against Rosseland depth: median (lines) and 95 % (dots)."),
+                 (plot_hydrostatics, "hydrostatics", "dP/dtau against (g - a)/kappa, of network and computed models."),
+                 (plot_coverage, "coverage", "where the computed models lie, and the domain."))  # fmt: skip
+        for draw, stem, caption in drawn:
+            draw(emulator, truth, task.out / f"{stem}_{name}.png")
+            figures[f"{stem}_{name}.png"] = f"{name}: {caption}"
+        numbers[name] = scores
+        files = dict.fromkeys(d["file"] for d in emulator.card["data"] if d.get("evaluate"))
+        commands += [f"sme-pinn-atmo evaluate {Path(model).name} {file}" for file in files]
     return Section(
         "structures", "Structures",
-        f"The packaged weights on all computed models of {name}, which they were trained on: this is how well they "
-        "reproduce, not how well they predict."
-        + (f" {left_out} of them were left out of training, which the 95th percentiles show." if left_out else ""),
-        f"sme-pinn-atmo evaluate {Path(task.model).name} {name}",
-        ("set", "models", *columns), rows,
-        {"depth.png": "Relative error against Rosseland depth: median (lines) and 95th percentile (dots).",
-         "hydrostatics.png": "dP/dtau against (g - a)/kappa, of the network and of the computed models.",
-         "coverage.png": "Where the computed models lie, and the domain."}, scores,
+        "The packaged weights on computed models that they were trained on: this is how well they reproduce, not how "
+        "well they predict.", "; ".join(commands), ("set", "models", *columns), tuple(rows), figures, numbers,
     )  # fmt: skip
+
+
+def _trained_on(emulator: Emulator) -> Structures:
+    """The computed models that a card says were trained on, of the sets that are scored."""
+    from ..grids import joined, read
+    from ..sources import find
+
+    parts = []
+    for source in (d for d in emulator.card["data"] if d.get("evaluate")):
+        truth = read(find(source["file"]))
+        keep = ~np.isin(np.arange(len(truth)), source.get("drop", []))
+        for key, wanted in source.get("select", {}).items():
+            keep &= np.isin(truth.column(key), wanted)
+        for key, (low, high) in source.get("within", {}).items():
+            keep &= ~((truth.column(key) < low) | (truth.column(key) > high))
+        parts.append(truth.select(np.flatnonzero(keep)))
+    return joined(parts)
 
 
 def _physical(task: Task) -> Section:
     from .physical import CHECKS, violations
 
     stars = 100_000
-    counts, _ = violations(task.emulator, stars, 0)
+    counts = {e.name: violations(e, stars, 0)[0] for e in task.models.values()}
+    first = next(iter(counts.values()))
     return Section(
         "physical", "Physical everywhere",
         f"{stars} random labels of the domain (seed 0); the count of each violation.",
-        f"sme-pinn-atmo validate physical --model {Path(task.model).name}", ("check", "stars"),
-        tuple((CHECKS[k], str(v)) for k, v in counts.items()), {}, counts,
+        "; ".join(f"sme-pinn-atmo validate physical --model {Path(m).name}" for m in task.models),
+        ("check", *counts), tuple((CHECKS[k], *(str(c[k]) for c in counts.values())) for k in first), {}, counts,
+    )  # fmt: skip
+
+
+def _which(task: Task) -> Section:
+    from . import choice
+
+    models = list(task.models)
+    content = choice.run(models, task.out / "which", processes=task.processes)
+    write_atomically(task.out / "which.png", (task.out / "which" / "which.png").read_bytes())
+    head, rows = _cells(choice.format_table(content))
+    return Section(
+        "which", "Which model?",
+        f"Six kinds of star as each model says, less {content['first']}: temperature and pressure at three depths, "
+        "the rms difference of the flux, and by how much such a star would come out off when fitted with "
+        f"{content['first']}.",
+        f"sme-pinn-atmo validate which {_options(models)}", head, rows,
+        {"which.png": "Differences of temperature, gas pressure and flux."}, content,
     )  # fmt: skip
 
 
@@ -463,12 +519,13 @@ def _cells(markdown: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
 #: ODFNEW nodes whose spectra are compared.
 _NODES = 160
 
-#: Parts that are about the models of --heldout.
+#: Parts that are about all models of the report, and about those of --heldout.
+_ON_ALL = ("cross-validation", "structures", "physical", "which")
 _ON_HELDOUT = ("interpolation", "spectra", "fits", "gradients", "closure")
 
 #: Parts of the report, in its order.
 PARTS: dict[str, Callable[[Task], Section]] = {
     "cross-validation": _cross_validation, "interpolation": _interpolation, "structures": _structures,
     "solar": _solar, "spectra": _spectra, "fits": _fits, "gradients": _gradients, "closure": _closure,
-    "physical": _physical,
+    "physical": _physical, "which": _which,
 }  # fmt: skip
