@@ -107,6 +107,15 @@ def test_plain_arrays(training: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
+def test_labels_that_follow_from_others_are_not_for_programs(training: Path, tmp_path: Path) -> None:
+    with Set(training) as found:
+        found.card["survey"]["relations"] = {"monh": "mine"}
+        assert found.free == ("teff", "logg")
+        with np.load(export(found, "npz", tmp_path / "x.npz")) as file:
+            assert list(file["label_names"]) == ["teff", "logg"]
+        assert mock(found).names == ("teff", "logg")
+
+
 def test_a_mock_survey_is_noisy_and_wrong_by_as_much_as_it_says(training: Path) -> None:
     with Set(training) as found:
         made = mock(found, snr=50.0, wrong={"teff": (80.0, 30.0)})

@@ -602,7 +602,10 @@ def survey_gradients(
                progress=lambda text: click.echo(text, err=True))  # fmt: skip
     content = json.loads(path.read_text(encoding="utf-8"))
     for row in content["table"]:
-        say(f"{row['spectra']:5d} spectra: rms {row['without']['rms']:.5f} without, {row['with']['rms']:.5f} with; "
-            f"derivatives off by {100 * row['without']['derivatives']:.1f} % and "
-            f"{100 * row['with']['derivatives']:.1f} %")  # fmt: skip
+        parts = [f"{kind} derivatives rms {row[kind]['rms']:.5f}, derivatives off by "
+                 f"{100 * row[kind]['derivatives']:.1f} %" for kind in ("without", "with") if row[kind]]  # fmt: skip
+        say(f"{row['spectra']:5d} spectra: {'; '.join(parts)}")
+    for row in content["fewer"]:
+        many = "more than any here" if row["without"] != row["without"] else f"{row['without']:.0f}"
+        say(f"{row['with']} spectra with derivatives are worth {many} without")
     say(f"numbers: {path}\nfigure: {path.with_suffix('.png')}")

@@ -51,7 +51,7 @@ def mock(
     """
     if not snr > 0:
         raise ValueError(f"snr = {snr:g}; allowed: above 0")
-    chosen = tuple(names or training.names)
+    chosen = tuple(names or training.free)
     labels = training.labels(chosen)
     rng = np.random.default_rng(seed)
     reference = labels.copy()
@@ -72,7 +72,7 @@ def export(
 
     Parameters
     ----------
-    names : of the labels that are written; all if left out
+    names : of the labels that are written; `Set.free`, all that do not follow by a relation, if left out
     snr, seed, wrong : of a mock survey, see `mock`; without snr the spectra have no noise
     valid : fraction of the stars that is kept apart for validation, where the program wants that
 
@@ -84,7 +84,7 @@ def export(
         raise ValueError(f"valid = {valid:g}; allowed: 0 to below 1")
     if len(training.done) == 0:
         raise ValueError(f"{training.path} has no star that is done")
-    chosen = tuple(names or training.names)
+    chosen = tuple(names or training.free)
     training.labels(chosen)
     if snr is None and wrong:
         raise ValueError("wrong labels are of a mock survey: give its snr too")

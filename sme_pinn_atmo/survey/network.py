@@ -141,7 +141,7 @@ def train(
 
     Parameters
     ----------
-    names : of the labels; all if left out, and all must be those that the spectra depend on
+    names : of the labels; `Set.free` if left out; without one that spectra depend on, the network takes it for noise
     rows : stars to train on, held : stars to score it with; a tenth of the set is held if both are left out
     gradients : weight of the derivatives in the loss; 0 leaves them out
     width, components : of the hidden layers; principal components of the spectra
@@ -155,7 +155,7 @@ def train(
         import torch
     except ModuleNotFoundError:
         raise ImportError("training needs torch: pip install 'sme-pinn-atmo[train]'") from None
-    chosen = tuple(names or training.names)
+    chosen = tuple(names or training.free)
     done = training.done
     if rows is None:
         order = np.random.default_rng(seed).permutation(done)

@@ -252,6 +252,11 @@ class Set:
         return int(self.file["status"].shape[0])
 
     @property
+    def free(self) -> tuple[str, ...]:
+        """Labels that do not follow from others by a relation: what a program is to learn."""
+        return tuple(n for n in self.names if n not in self.card["survey"]["relations"])
+
+    @property
     def status(self) -> NDArray[np.uint8]:
         """(n_star,) TODO, DONE or FAILED."""
         return np.asarray(self.file["status"][:])

@@ -173,7 +173,7 @@ def gradients(
 
     Parameters
     ----------
-    training : a set whose first stars all have derivatives by all of its labels
+    training : a set whose first stars have derivatives by all of its labels; others serve the networks without them
     sizes : numbers of spectra; by default doubled from 8 on
     weight : of the derivatives in the loss
     held : stars at the end of those with derivatives that no network sees; by default a third
@@ -187,24 +187,30 @@ def gradients(
         rows = found.with_gradients
         kept = held or len(rows) // 3
         use, test = rows[: len(rows) - kept], rows[len(rows) - kept :]
+        pool = np.concatenate([use, np.setdiff1d(found.done, rows)])
         if len(use) < 8 or kept < 2:
             raise ValueError(f"{training} has derivatives of {len(rows)} stars; 12 are the least")
-        numbers = list(sizes) or [n for n in (8, 16, 32, 64, 128, 256, 512, 1024) if n <= len(use)]
+        numbers = list(sizes) or [n for n in (8, 16, 32, 64, 128, 256, 512, 1024) if n <= len(pool)]
+        if max(numbers) > len(pool):
+            raise ValueError(f"{training} has {len(pool)} stars to train on, not {max(numbers)}")
         table = []
         for n in numbers:
             row: dict[str, Any] = {"spectra": int(n)}
             for name, w in (("without", 0.0), ("with", weight)):
+                if w and n > len(use):  # there are no more with derivatives
+                    row[name] = None
+                    continue
                 errors = []
                 for seed in range(1, seeds + 1):
-                    made = train(found, rows=use[:n], held=test, gradients=w, steps=steps, width=width,
+                    made = train(found, rows=pool[:n], held=test, gradients=w, steps=steps, width=width,
                                  components=components, seed=seed)  # fmt: skip
                     score = made.card["held"]
                     errors.append((score["rms"], float(np.mean(list(score["derivatives"].values())))))
                 row[name] = dict(zip(("rms", "derivatives"), map(float, np.median(errors, axis=0)), strict=True))
-            progress(f"{n} spectra: rms {row['without']['rms']:.5f} without, {row['with']['rms']:.5f} with derivatives")
+            progress(f"{n} spectra done")
             table.append(row)
         content = {
-            "set": str(training), "labels": list(found.names), "held": int(kept), "weight": weight, "steps": steps,
+            "set": str(training), "labels": list(found.free), "held": int(kept), "weight": weight, "steps": steps,
             "width": width, "components": components, "seeds": seeds, "table": table, "fewer": _fewer(table),
             "gradient_error": found.report.get("gradient_error", {}),
         }  # fmt: skip
@@ -223,7 +229,7 @@ def _fewer(table: list[dict[str, Any]]) -> list[dict[str, float]]:
     plain = np.log([r["without"]["rms"] for r in table])
     best = np.minimum.accumulate(plain)
     found = []
-    for r in table:
+    for r in (r for r in table if r["with"]):
         wanted = float(np.log(r["with"]["rms"]))
         inside = best[-1] <= wanted <= best[0]
         n = float(np.exp(np.interp(-wanted, -best, sizes))) if inside else float("nan")
@@ -239,7 +245,8 @@ def _plot_gradients(path: Path, table: list[dict[str, Any]]) -> None:
     for axis, key, label in ((axes[0], "rms", "rms error of the flux"),
                              (axes[1], "derivatives", "relative error of derivatives")):  # fmt: skip
         for kind, color in (("without", "0.4"), ("with", "C3")):
-            axis.loglog([r["spectra"] for r in table], [r[kind][key] for r in table], "o-", color=color, ms=4,
+            mine = [r for r in table if r[kind]]
+            axis.loglog([r["spectra"] for r in mine], [r[kind][key] for r in mine], "o-", color=color, ms=4,
                         label=f"{kind} derivatives in the loss")  # fmt: skip
         axis.set(xlabel="spectra in the training", ylabel=label)
     axes[0].legend(fontsize=8)
