@@ -424,6 +424,25 @@ def test_kill_9_loses_no_more_than_one_star(tmp_path: Path) -> None:
         assert np.array_equal(a.file["flux"][:], b.file["flux"][:])
 
 
+def test_threads_of_a_worker_do_not_mix_stars() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    plain = json.dumps(small().to_dict(), sort_keys=True)
+    jobs = [(plain, i, {**STAR, "teff": t}, False, False) for i, t in enumerate((4800.0, 6000.0, 5200.0, 5700.0))]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda job: make_module._job(*job), jobs))
+    for (i, made, _), job in zip(together, jobs, strict=True):
+        assert np.array_equal(made["flux"], make_module._job(*job)[1]["flux"]), i
+
+
+def test_what_is_wrong_with_a_survey_is_said_by_its_processes(tmp_path: Path) -> None:
+    band = {"first": 7000.0, "last": 7010.0, "step": 0.1, "resolution": 20_000.0}
+    with pytest.raises(ValueError, match="no line between"):
+        make(small(band=[band]), tmp_path / "x.h5", processes=2, progress=False)
+    with pytest.raises(ValueError, match="nothing to draw"):
+        make(small(labels={"fixed": {"teff": 5500, "logg": 4.4}}), tmp_path / "y.h5", progress=False)
+
+
 def test_dask_gives_the_same(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     survey = small(labels=TWO)

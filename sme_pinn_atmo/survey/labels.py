@@ -189,6 +189,8 @@ def draw(survey: Survey, domain: Domain, solar_scale: str) -> Labels:
     if survey.draw == "isochrones":
         return _along(survey, domain, solar_scale)
     names = list(survey.ranges)
+    if not names:
+        raise ValueError(f"{survey.name} has nothing to draw: no label has a range")
     low, high = (np.array([survey.ranges[n][i] for n in names]) for i in (0, 1))
     engine: Callable[[int], Array]
     if survey.draw == "sobol":

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -29,12 +30,16 @@ __all__ = ["Plan", "make", "plan"]
 _CHECKED = 2
 
 
+_ONE = threading.Lock()
+
+
 def _job(plain: str, i: int, star: Mapping[str, float], gradients: bool, errors: bool) -> tuple[int, Any, float]:
     """A star in some process: its number, its record or why it failed, and the seconds of a processor it took."""
     start = time.process_time()
     made = engine(plain)
     try:
-        with warnings.catch_warnings():
+        # Dask's workers may have threads: an engine does one star at a time.
+        with _ONE, warnings.catch_warnings():
             # Of stars at random in [X/Fe] this is said of nearly all; the documentation says it of the set.
             warnings.simplefilter("ignore", CompositionWarning)
             found = made.star(star, gradients=gradients, errors=errors)
@@ -50,7 +55,8 @@ def _stored(name: str, value: Any) -> Any:
 
 
 def _check(plain: str, star: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    return engine(plain).gradient_error(star)
+    with _ONE:
+        return engine(plain).gradient_error(star)
 
 
 def make(
@@ -231,7 +237,7 @@ class _workers:
 
 
 def _in_processes(executor: Any, ahead: int, work: Any, jobs: list[tuple[Any, ...]]) -> Iterator[Any]:
-    from concurrent.futures import FIRST_COMPLETED, wait
+    from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
 
     waiting: set[Any] = set()
     rest = iter(jobs)
@@ -244,7 +250,8 @@ def _in_processes(executor: Any, ahead: int, work: Any, jobs: list[tuple[Any, ..
             return
         done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
         for future in done:
-            if error := future.exception():  # a process that died, not a star that failed
+            error = future.exception()
+            if isinstance(error, BrokenExecutor):  # a process that died, not a star that failed
                 raise RuntimeError(f"a worker process ended: {error}; the same command goes on") from None
             yield future.result()
 
