@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from . import spectra
+from .stars.lines import packaged_lines as line_list
 
 __all__ = ["DemoResult", "line_list", "run"]
-
-_LINES = Path(__file__).parent / "data" / "lines_6130_6181.csv"
 
 #: Labels of the mock star, and how far off the fit starts.
 TRUTH = {"teff": 5777.0, "logg": 4.44, "monh": 0.0}
@@ -30,27 +27,6 @@ class DemoResult:
     fit: dict[str, float]
     error: dict[str, float]
     plot: Path
-
-
-def line_list() -> Any:
-    """The packaged line list as a PySME `LineList`: air wavelengths [A], excitation [eV], log gf, source of each."""
-    import pandas as pd
-    from pysme.linelist.linelist import LineList
-
-    text = "".join(row for row in _LINES.read_text(encoding="utf-8").splitlines(True) if not row.startswith("#"))
-    rows = list(csv.DictReader(io.StringIO(text)))
-    table = pd.DataFrame({
-        "species": [r["species"] for r in rows],
-        "wlcent": [float(r["wavelength_A"]) for r in rows],
-        "excit": [float(r["excitation_eV"]) for r in rows],
-        "gflog": [float(r["log_gf"]) for r in rows],
-        # Zero damping constants and unknown Lande factors: PySME puts in its approximations.
-        **{name: np.zeros(len(rows)) for name in ("gamrad", "gamqst", "gamvw", "lande", "depth")},
-        "reference": [r["source"] for r in rows],
-    })  # fmt: skip
-    lines = LineList(table, medium="air")
-    lines.citation_info = "Lines: " + "; ".join(sorted({r["source"] for r in rows}))
-    return lines
 
 
 def star(model: str, labels: dict[str, Any], wave: np.ndarray) -> Any:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .composition import ALPHA_ELEMENTS
 from .emulator import replacing
 from .quiet import quiet_pysme
+from .stars.lines import read_vald as read_lines
 from .stars.spectrum import ObservedSpectrum
 
 __all__ = ["FREE", "FitResult", "fit", "quiet_pysme", "read_lines", "read_spectrum", "star", "synthesize"]
@@ -169,27 +170,6 @@ def _stopped(sme: Any, values: Mapping[str, float]) -> dict[str, str]:
             if abs(value - limit) <= _NEAR[name]:
                 stopped[name] = f"{kind} limit {limit:.4g}"
     return stopped
-
-
-def read_lines(path: str | Path | None = None) -> Any:
-    """A VALD line list (short or long format), or the packaged one, 6130-6181 A, for None.
-
-    Raises ValueError for a file that PySME cannot read, FileNotFoundError for none.
-    """
-    if path is None:
-        from .demo import line_list
-
-        with quiet_pysme():
-            return line_list()
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no line list {path}")
-    try:
-        with quiet_pysme():
-            from pysme.linelist.vald import ValdFile
-
-            return ValdFile(str(path))
-    except Exception as error:  # PySME raises many kinds for a malformed file
-        raise ValueError(f"{path} is not a VALD line list that PySME reads: {error}") from None
 
 
 def read_spectrum(path: str | Path, error: float | None = None) -> tuple[Array, Array, Array]:

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 pytest.importorskip("torch", reason="training needs torch (the extra `train`)")
 
 from sme_pinn_atmo.cli import main
+from sme_pinn_atmo.experiments.ablation import _one
 from sme_pinn_atmo.grids import read, write_npz
 from sme_pinn_atmo.training.run import load_sets, read_config
-from sme_pinn_atmo.validation.ablation import _one
 
 from .conftest import made_up_structures
 from .test_training import CONFIG

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from sme_pinn_atmo import Emulator
+from sme_pinn_atmo.experiments.microturbulence import format_rows as format_response
+from sme_pinn_atmo.experiments.microturbulence import response
 from sme_pinn_atmo.grids import Structures
 from sme_pinn_atmo.grids.pysme_grid import grid_of_nodes
 from sme_pinn_atmo.validation.closure import RosselandTable, closure, electron_density, table_file
 from sme_pinn_atmo.validation.gradients import compare, compare_families, continuity, format_rows, plot
-from sme_pinn_atmo.validation.microturbulence import format_rows as format_response
-from sme_pinn_atmo.validation.microturbulence import response
 from sme_pinn_atmo.validation.scores import predict_like
 from sme_pinn_atmo.validation.spectrum import layers_of
 

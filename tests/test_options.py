@@ -242,7 +242,7 @@ def holding(model: Path, path: Path, rows: list[int], file: str = "grid.npz") ->
          {"models": ("a", "b"), "out": Path("o"), "processes": 3}),
         ("validate interpolation --model atlas9", "validation.interpolation:run", {"model": "atlas9"}),
         ("validate closure atlas9", "emulator:Emulator.load", {"name": "atlas9"}),
-        ("validate vturb atlas9 atlas12 --data grid.npz --reference atlas12", "validation.microturbulence:response",
+        ("validate vturb atlas9 atlas12 --data grid.npz --reference atlas12", "experiments.microturbulence:response",
          {"file": "grid.npz"}),
         ("validate spheres --model marcs --stars 0 --out o", "validation.spheres:run",
          {"model": "marcs", "models": None, "cache": Path("o"), "n": 0}),
@@ -518,7 +518,7 @@ def test_a_list_is_written_as_it_is_asked_for(folder: Path) -> None:
     got = arrived("calibration.writers:write_lines", "write-lines", "lines.lin", words)
     assert (got["path"], got["kind"], got["windows"]) == (Path("o"), "moog", ((6150.0, 6155.0), (6160.0, 6165.0)))
     assert len(got["lines"]) > 3
-    got = arrived("calibration.corrections:Corrections.read", "write-lines", "lines.lin", "--corrections", "c",
+    got = arrived("stars.corrections:Corrections.read", "write-lines", "lines.lin", "--corrections", "c",
                   "--out", "o")  # fmt: skip
     assert got == {"source": "c"}
 
@@ -655,7 +655,7 @@ def test_an_ablation_for_a_time(folder: Path) -> None:
 
     write_npz(folder / "grid.npz", made_up_structures(400, seed=1))
     (folder / "small.toml").write_text(CONFIG)
-    got = arrived("validation.ablation:_one", "validate", "ablation", "--config", "small.toml", "--fold",
+    got = arrived("experiments.ablation:_one", "validate", "ablation", "--config", "small.toml", "--fold",
                   "1/4", "--seconds", "33")  # fmt: skip
     assert (got["seconds"], got["wanted"], len(got["truth"])) == (33.0, None, 100)
 

@@ -14,8 +14,8 @@ from astropy.table import Table
 from click.testing import CliRunner
 
 from sme_pinn_atmo import korg
-from sme_pinn_atmo.calibration.corrections import _COLUMNS, Corrections
 from sme_pinn_atmo.cli import main
+from sme_pinn_atmo.stars.corrections import _COLUMNS, Corrections
 from sme_pinn_atmo.validation import solar, spectrum
 from sme_pinn_atmo.validation.lines import bootstrap, choose_lines, equivalent_width, verdict
 from sme_pinn_atmo.validation.masks import MASK, inside, propose

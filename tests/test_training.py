@@ -177,7 +177,7 @@ def test_a_teacher_loses_the_error_that_all_its_stars_share() -> None:
 
 
 def test_a_teacher_is_judged_by_what_the_others_correct(folder: Path) -> None:
-    from sme_pinn_atmo.validation.teacher import format_rows, leave_one_out
+    from sme_pinn_atmo.experiments.teacher import format_rows, leave_one_out
 
     truth = made_up_structures(40, seed=3)
     rng = np.random.default_rng(0)

@@ -1,6 +1,6 @@
 """Line data that all stars share, calibrated on many stars at once, while each star keeps its own labels."""
 
-from .corrections import Corrections, packaged_corrections
+from ..stars.corrections import Corrections, packaged_corrections
 from .run import CalibratedStar, CalibratedWindow, Calibration, calibrate
 from .shared import LineOptions
 from .stars import CalibrationStar, packaged_stars, read_stars

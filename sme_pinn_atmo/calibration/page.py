@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..emulator import write_atomically
-from .corrections import Corrections
+from ..stars.corrections import Corrections
 from .run import Calibration
 from .shared import LineOptions
 from .stars import CalibrationStar

@@ -119,6 +119,18 @@ class Calibration:
     label_priors: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
     options: LineOptions = field(default_factory=LineOptions)
 
+    def constraining(self) -> list[list[str]]:
+        """Names of the stars that constrain each shared parameter, the one that says most first; none where it is
+        held."""
+        prior = self.shared.prior
+        found = []
+        for j in range(len(prior)):
+            told = {name: info[j] for name, info in self.information.items()}
+            most = sorted(told, key=lambda n: -told[n])
+            enough = [n for n in most if (told[n] + prior[j] ** -2) ** -0.5 < _CONSTRAINS * prior[j]]
+            found.append((enough or most[:1]) if self.constrained[j] else [])
+        return found
+
 
 class _Star:
     """A star on its way: data, labels, and what has been synthesised of it."""
@@ -525,15 +537,3 @@ def _star(
     fixed = {n: v for n, v in s.full(values).items() if n not in values}
     return CalibratedStar(s.name, values, found.label_errors.get(s.name, {}), before, fixed, tuple(windows), scale,
                           s.spectrum.sha256)  # fmt: skip
-
-
-def constraining(calibration: Calibration) -> list[list[str]]:
-    """Names of the stars that constrain each shared parameter, the one that says most first; none where it is held."""
-    prior = calibration.shared.prior
-    found = []
-    for j in range(len(prior)):
-        told = {name: info[j] for name, info in calibration.information.items()}
-        most = sorted(told, key=lambda n: -told[n])
-        enough = [n for n in most if (told[n] + prior[j] ** -2) ** -0.5 < _CONSTRAINS * prior[j]]
-        found.append((enough or most[:1]) if calibration.constrained[j] else [])
-    return found

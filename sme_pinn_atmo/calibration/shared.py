@@ -12,15 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import constants
 
-__all__ = ["KINDS", "LineOptions", "Shared", "changed_lines", "colours", "prior_errors", "shared_parameters"]
+from ..stars.corrections import KINDS, moved
+
+__all__ = ["KINDS", "LineOptions", "Shared", "changed_lines", "colours", "moved", "prior_errors", "shared_parameters"]
 
 Array = NDArray[np.float64]
 
 _C = constants.c / 1e3  # km/s
-
-#: Columns of PySME's lists that can be free, and what they are called: log gf [dex], van der Waals width [dex],
-#: wavelength [mA].
-KINDS = {"gflog": "log gf", "gamvw": "van der Waals width", "wlcent": "wavelength"}
 
 #: Differences for derivatives: dex, dex, mA.
 STEPS = {"gflog": 0.05, "gamvw": 0.05, "wlcent": 2.0}
@@ -217,18 +215,3 @@ def changed_lines(lines: Any, shared: Shared, change: Array) -> Any:
     changed = copy(lines)
     changed._lines = table
     return changed
-
-
-def moved(column: str, values: Array, change: float) -> Array:
-    """Values of a column of PySME's lists after a change [dex or mA].
-
-    Van der Waals widths are log10 gamma below 0; from 20 on sigma.alpha of Anstee, Barklem & O'Mara, whose cross
-    section (the whole number) changes; 0, not known, stays.
-    """
-    if column == "wlcent":
-        return np.asarray(values + 1e-3 * change)
-    if column == "gflog":
-        return np.asarray(values + change)
-    section, alpha = np.divmod(values, 1.0)
-    theory = np.maximum(np.round(section * 10.0**change), 20.0) + alpha
-    return np.asarray(np.where(values > 20, theory, np.where(values < 0, values + change, values)))

@@ -14,7 +14,7 @@ from scipy.special import gamma as gamma_function
 
 from ..composition import SOLAR_SCALES
 from ..emulator import write_atomically
-from .corrections import Corrections
+from ..stars.corrections import Corrections
 from .shared import KINDS
 
 __all__ = ["FORMATS", "read_moog_lines", "write_lines"]

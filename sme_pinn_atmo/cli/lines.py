@@ -38,8 +38,8 @@ def calibrate(
 
     from ..calibration import calibrate as do
     from ..calibration import read_stars
-    from ..calibration.corrections import Corrections
     from ..calibration.page import card_of, summary, write_page
+    from ..stars.corrections import Corrections
     from ..stars.lines import read_lines
     from ..stars.windows import Windows
 
@@ -92,8 +92,8 @@ def write_lines(
 
     Example: sme-pinn-atmo write-lines galah-lines --corrections galah-atlas12 --wave 5645 5875 --out green.lin
     """
-    from ..calibration.corrections import Corrections
     from ..calibration.writers import write_lines as write
+    from ..stars.corrections import Corrections
     from ..stars.lines import read_lines
 
     made = None if corrections is None else Corrections.read(corrections)

@@ -290,8 +290,8 @@ def vturb(models: tuple[str, ...], data: Path, reference: str) -> None:
     Example: sme-pinn-atmo validate vturb fold1.safetensors fold2.safetensors --data atlas12.npz
     """
     from ..emulator import Emulator
+    from ..experiments import microturbulence as check
     from ..grids import read
-    from ..validation import microturbulence as check
 
     loaded = [Emulator.load(m) for m in models]
     say(check.format_rows(check.response(loaded, Emulator.load(reference), read(data), data.name)))
@@ -339,8 +339,8 @@ def teacher(config: str) -> None:
 
     Example: sme-pinn-atmo validate teacher
     """
+    from ..experiments import teacher as check
     from ..training.run import read_config
-    from ..validation import teacher as check
 
     say(check.format_rows(check.leave_one_out(read_config(config))))
 
@@ -360,7 +360,7 @@ def ablation(config: str, fold: str, seconds: float, steps: int | None, out: Pat
 
     Example: sme-pinn-atmo validate ablation --out ablation_report
     """
-    from ..validation import ablation as comparison
+    from ..experiments import ablation as comparison
 
     result = comparison.ablation(out, config=config, fold=part_of(fold), seconds=seconds, steps=steps)
     say(comparison.format_summary(result))

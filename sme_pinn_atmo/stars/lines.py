@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,10 @@ import numpy as np
 from ..quiet import quiet_pysme
 from .spectrum import to_air
 
-__all__ = ["benchmark_file", "galah_lines", "line_range", "read_korg_lines", "read_lines"]
+__all__ = ["benchmark_file", "galah_lines", "line_range", "packaged_lines", "read_korg_lines", "read_lines",
+           "read_vald"]  # fmt: skip
+
+_PACKAGED = Path(__file__).parents[1] / "data" / "lines_6130_6181.csv"
 
 #: Molecules of two atoms by the atomic numbers in order, as PySME writes them.
 _MOLECULES = {
@@ -45,9 +50,48 @@ def read_lines(source: str | Path | None = None, ranges: Any = None) -> Any:
         source = find(SETS["solar"].files[1])
     if source is not None and Path(source).suffix == ".h5":
         return read_korg_lines(Path(source), ranges)
-    from ..spectra import read_lines as read_vald
-
     return read_vald(source)
+
+
+def packaged_lines() -> Any:
+    """The packaged line list as a PySME `LineList`: air wavelengths [A], excitation [eV], log gf, source of each."""
+    import pandas as pd
+
+    with quiet_pysme():
+        from pysme.linelist.linelist import LineList
+
+    text = "".join(row for row in _PACKAGED.read_text(encoding="utf-8").splitlines(True) if not row.startswith("#"))
+    rows = list(csv.DictReader(io.StringIO(text)))
+    table = pd.DataFrame({
+        "species": [r["species"] for r in rows],
+        "wlcent": [float(r["wavelength_A"]) for r in rows],
+        "excit": [float(r["excitation_eV"]) for r in rows],
+        "gflog": [float(r["log_gf"]) for r in rows],
+        # Zero damping constants and unknown Lande factors: PySME puts in its approximations.
+        **{name: np.zeros(len(rows)) for name in ("gamrad", "gamqst", "gamvw", "lande", "depth")},
+        "reference": [r["source"] for r in rows],
+    })  # fmt: skip
+    lines = LineList(table, medium="air")
+    lines.citation_info = "Lines: " + "; ".join(sorted({r["source"] for r in rows}))
+    return lines
+
+
+def read_vald(path: str | Path | None = None) -> Any:
+    """A VALD line list (short or long format), or the packaged one, 6130-6181 A, for None.
+
+    Raises ValueError for a file that PySME cannot read, FileNotFoundError for none.
+    """
+    if path is None:
+        return packaged_lines()
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no line list {path}")
+    try:
+        with quiet_pysme():
+            from pysme.linelist.vald import ValdFile
+
+            return ValdFile(str(path))
+    except Exception as error:  # PySME raises many kinds for a malformed file
+        raise ValueError(f"{path} is not a VALD line list that PySME reads: {error}") from None
 
 
 def galah_lines(ranges: Any = None) -> Any:

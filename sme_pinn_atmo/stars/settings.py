@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from .corrections import Corrections
 from .fit import Options, StarFit, fit_star
 from .instrument import LineSpread
 from .lines import benchmark_file, read_lines
@@ -42,7 +43,7 @@ class Settings:
     """What `sme-pinn-atmo fit` does with a star.
 
     spectrum : file, or "benchmarks:NAME" for a spectrum of the benchmark stars' data
-    lines : see `lines.read_lines`; corrections : of them, a packaged set or a file, see `calibration.Corrections`
+    lines : see `lines.read_lines`; corrections : of them, a packaged set or a file, see `corrections.Corrections`
     windows : see `Windows.read`, None for the whole spectrum
     mask : ranges [A] left out as well; tellurics : a table whose telluric ranges are, such as "telluric-bands"
     line_spread : a table of the instrument, see `LineSpread.read`
@@ -142,8 +143,6 @@ class Settings:
         if lines is None:
             lines = read_lines(self.lines, windows.windows)
         if self.corrections is not None:
-            from ..calibration import Corrections
-
             lines, doubts = Corrections.read(self.corrections).apply(lines)
             spectrum = replace(spectrum, notes=spectrum.notes + tuple(doubts))
         parameters = Parameters(self.start, self.free, self.priors, self.ties)

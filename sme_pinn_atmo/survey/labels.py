@@ -17,7 +17,7 @@ from ..labels import Domain, DomainError
 if TYPE_CHECKING:
     from .settings import Survey
 
-__all__ = ["DRAWS", "RELATIONS", "Labels", "atmosphere_labels", "check_label", "draw", "unit"]
+__all__ = ["DRAWS", "RELATIONS", "STEPS", "Labels", "atmosphere_labels", "check_label", "draw", "step_of", "unit"]
 
 Array = NDArray[np.float64]
 
@@ -27,7 +27,11 @@ DRAWS = ("sobol", "uniform", "isochrones", "table")
 STELLAR = ("teff", "logg", "monh", "alpha", "vmic", "vmac", "vsini")
 
 #: Electron donors among the alpha elements; their mean [X/Fe] is the atmosphere's alpha_m, see `pysme.star_labels`.
-_DONORS = ("Mg", "Si", "Ca", "Ti")
+DONORS = ("Mg", "Si", "Ca", "Ti")
+
+#: Half steps of central differences; [X/Fe] of an element has the last one.
+STEPS = {"teff": 25.0, "logg": 0.1, "monh": 0.05, "alpha": 0.05, "vmic": 0.1, "vmac": 0.2, "vsini": 0.2}
+_ELEMENT = 0.05
 
 #: Draws in vain before it is said that nothing of the ranges lies in the domain.
 _TRIES = 200_000
@@ -36,6 +40,11 @@ _TRIES = 200_000
 def unit(name: str) -> str:
     """Unit of a label."""
     return {"teff": "K", "vmic": "km / s", "vmac": "km / s", "vsini": "km / s"}.get(name, "dex")
+
+
+def step_of(survey: Survey, name: str) -> float:
+    """Half step of a label's central difference."""
+    return float(survey.gradients.steps.get(name, STEPS.get(name, _ELEMENT)))
 
 
 def check_label(name: str) -> None:
@@ -107,8 +116,8 @@ def atmosphere_labels(stars: Mapping[str, Array], solar_scale: str, pattern: Map
         return np.asarray(pattern[element] + excess + monh - solar[element])
 
     m_h = above("Fe")
-    weight = np.array([10.0 ** solar[el] for el in _DONORS])
-    alpha_m = sum(w * (above(el) - m_h) for w, el in zip(weight, _DONORS, strict=True)) / weight.sum()
+    weight = np.array([10.0 ** solar[el] for el in DONORS])
+    alpha_m = sum(w * (above(el) - m_h) for w, el in zip(weight, DONORS, strict=True)) / weight.sum()
     return {"teff": stars["teff"], "logg": stars["logg"], "m_h": m_h, "alpha_m": np.asarray(alpha_m),
             "vturb": stars.get("vmic", zero + 1.0)}  # fmt: skip
 
@@ -117,8 +126,6 @@ def inside(stars: Mapping[str, Array], survey: Survey, domain: Domain, solar_sca
     """Which stars the model has atmospheres for, a margin of the steps of derivatives included."""
     pattern = solar_pattern(survey.pattern)
     ok = np.ones(len(stars["teff"]), dtype=bool)
-    from .synthesis import step_of
-
     moves: list[dict[str, float]] = [{}]
     moves += [{n: s * step_of(survey, n)} for n in survey.gradients.labels for s in (-1.0, 1.0)]
     for move in moves:

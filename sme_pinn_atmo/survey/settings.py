@@ -44,7 +44,7 @@ class Gradients:
 
     labels : for which; empty for none
     stars : the first so many stars have them; None for all
-    steps : of the central differences by label, see `synthesis.STEPS`
+    steps : of the central differences by label, see `labels.STEPS`
     atmosphere : store the part that comes through the atmosphere alone too
     together : elements whose lines lie far apart share their syntheses where that is right
     """

@@ -16,21 +16,19 @@ from ..stars.fit import transfer_step
 from ..stars.instrument import broaden, disk_flux
 from ..stars.synthesis import SHIFTS, Intensities, Selection, Synthesis
 from .instrument import Band, Continuum, assemble, windows
-from .labels import RELATIONS, STELLAR, atmosphere_labels, read_table, related, solar_pattern
+from .labels import (
+    DONORS, RELATIONS, STELLAR, STEPS, atmosphere_labels, read_table, related, solar_pattern, step_of,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from .settings import Survey
 
-__all__ = ["ERROR_DEPTHS", "ERROR_PROFILES", "STEPS", "Engine", "engine", "groups", "step_of"]
+__all__ = ["ERROR_DEPTHS", "ERROR_PROFILES", "Engine", "engine", "groups"]
 
 Array = NDArray[np.float64]
 Star = Mapping[str, float]
 
 _C = constants.c / 1e3  # km/s
-
-#: Half steps of central differences; [X/Fe] of an element has the last one.
-STEPS = {"teff": 25.0, "logg": 0.1, "monh": 0.05, "alpha": 0.05, "vmic": 0.1, "vmac": 0.2, "vsini": 0.2}
-_ELEMENT = 0.05
 
 #: Labels that only broaden.
 BROADENING = ("vmac", "vsini")
@@ -54,11 +52,6 @@ _FEW = 300
 
 #: Linear limb darkening where only the flux is known (Korg).
 _LIMB = 0.6
-
-
-def step_of(survey: Survey, name: str) -> float:
-    """Half step of a label's central difference."""
-    return float(survey.gradients.steps.get(name, STEPS.get(name, _ELEMENT)))
 
 
 @dataclass(frozen=True)
@@ -207,9 +200,7 @@ class Engine:
 
 
 def _moves_atmosphere(name: str) -> bool:
-    from .labels import _DONORS
-
-    return name not in BROADENING and (name in STELLAR or name == "Fe" or name in _DONORS)
+    return name not in BROADENING and (name in STELLAR or name == "Fe" or name in DONORS)
 
 
 def groups(engine: Engine, star: Star, names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -13,6 +13,7 @@ from scipy.interpolate import CubicSpline
 
 from .. import physics
 from ..grids import MARCS_LOG_TAU, Structures, read
+from ..grids.planes import Plane, in_planes, parse_plane, plane_text
 from ..runtime import FIELDS
 from ..sources import find
 
@@ -23,9 +24,6 @@ Array = NDArray[np.float64]
 
 #: Order of the fields of a training set: `runtime.FIELDS` without the density of atoms.
 COLUMNS = tuple(f for f in FIELDS if f != "atom_density")
-
-#: Models that are held out together: label -> lowest and highest value.
-Plane = Mapping[str, tuple[float, float]]
 
 #: A radiative acceleration is learnt where the last digit of the radiation pressure that it is the gradient of (MARCS
 #: prints five) makes less than this share of it.
@@ -58,37 +56,6 @@ class TrainingSet:
     weight: float = 1.0
     corpus: str = ""
     free: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-
-
-def parse_plane(text: str) -> Plane:
-    """A plane from LABEL=VALUE or LABEL=LOW:HIGH, joined by commas; ValueError for anything else."""
-    plane = {}
-    for part in text.split(","):
-        name, sign, values = part.partition("=")
-        try:
-            low, _, high = values.partition(":")
-            plane[name.strip()] = float(low), float(high or low)
-        except ValueError:
-            sign = ""
-        if not sign:
-            raise ValueError(f"{text!r} is not LABEL=VALUE or LABEL=LOW:HIGH, joined by commas")
-    return plane
-
-
-def plane_text(plane: Plane) -> str:
-    """What `parse_plane` reads."""
-    return ",".join(f"{n}={low:g}" if low == high else f"{n}={low:g}:{high:g}" for n, (low, high) in plane.items())
-
-
-def in_planes(x: Array, labels: Sequence[str], planes: Sequence[Plane]) -> NDArray[np.bool_]:
-    """Which stacked labels (n, n_label) lie in one of the planes, (n,). ValueError for a label that there is not."""
-    out = np.zeros(len(x), bool)
-    for plane in planes:
-        if unknown := [n for n in plane if n not in labels]:
-            raise ValueError(f"no label {unknown[0]!r}; there are {', '.join(labels)}")
-        low, high = (np.array([plane.get(n, (-np.inf, np.inf))[k] for n in labels]) for k in (0, 1))
-        out |= ((x >= low - 1e-6) & (x <= high + 1e-6)).all(axis=1)
-    return out
 
 
 def depth_grid(config: Mapping[str, Any]) -> Array:

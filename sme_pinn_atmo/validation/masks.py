@@ -1,19 +1,17 @@
 """Wavelengths that the comparison with the observed Sun leaves out: fixed here, the same for every model.
 
-`python -m sme_pinn_atmo.validation.masks` prints the lists `WATER` and `LINE_LIST` as the rule of `propose` finds them.
+`python -m sme_pinn_atmo.validation.mask_lists` prints the lists `WATER` and `LINE_LIST` as the rule of `propose` finds
+them.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .spectrum import Atlas, Layers, fit_to_atlas, fitted, synthesise
+from .spectrum import Atlas, fit_to_atlas, fitted
 
 __all__ = ["LINE_LIST", "MASK", "WATER", "inside", "propose"]
 
@@ -120,27 +118,3 @@ def _runs(wave: Array, bad: NDArray[np.bool_]) -> list[tuple[float, float]]:
         return []
     groups = np.split(at, np.flatnonzero(np.diff(at) > 2 * _PAD) + 1)
     return [(round(float(g[0]) - _PAD, 2), round(float(g[-1]) + _PAD, 2)) for g in groups]
-
-
-def _print_lists(cache: Path) -> None:
-    """The lists of this file for the windows of `validate solar`, from the computed models alone."""
-    from .solar import VMIC, WINDOWS, computed_suns, sources
-
-    atlas, lines, paths = sources()
-    stars: dict[str, Layers] = computed_suns(paths)
-    found: dict[str, list[Any]] = {"WATER": [], "LINE_LIST": []}
-    for window in WINDOWS:
-        spectra = {n: synthesise(s, lines, window, vmic=VMIC, cache=cache) for n, s in stars.items()}
-        for name, ranges in zip(found, propose(atlas, spectra, window), strict=True):
-            found[name] += ranges
-    for name, ranges in found.items():
-        print(f"{name}: tuple[tuple[float, float], ...] = (\n{_wrap(sorted(ranges))})  # fmt: skip")
-
-
-def _wrap(ranges: Sequence[tuple[float, float]], per_line: int = 5) -> str:
-    text = [f"({low:.2f}, {high:.2f})," for low, high in ranges]
-    return "".join(f"    {' '.join(text[i : i + per_line])}\n" for i in range(0, len(text), per_line))
-
-
-if __name__ == "__main__":
-    _print_lists(Path(sys.argv[1] if len(sys.argv) > 1 else "validation_report/cache"))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .. import physics
 from ..emulator import Emulator
 from ..grids import COLUMNS, Structures, joined
+from ..grids.planes import in_planes, parse_plane
 
 __all__ = ["REGIONS", "TEFF_RANGES", "format_scores", "heldout_rows", "label_sets", "predict_folds", "predict_like",
            "relative_errors", "score", "score_planes", "score_profiles", "summary", "teff_sets"]  # fmt: skip
@@ -138,8 +139,6 @@ def predict_folds(emulators: Sequence[Emulator], files: Mapping[str, Structures]
 
 def score_planes(emulators: Sequence[Emulator], files: Mapping[str, Structures]) -> dict[str, Any]:
     """Scores by plane of models that networks were trained without; {"models": 0} where their domain ends before."""
-    from ..training.data import in_planes, parse_plane
-
     out: dict[str, Any] = {}
     for emulator in emulators:
         truth = joined([t.select(heldout_rows(emulator, f)) for f, t in files.items()])

@@ -11,7 +11,7 @@ import numpy as np
 from ..training.data import COLUMNS, TrainingSet, depth_grid, load_source
 from ..training.run import ConfigError
 from ..training.teacher import corrected, pairs
-from .scores import summary, teff_sets
+from ..validation.scores import summary, teff_sets
 
 __all__ = ["format_rows", "leave_one_out"]
 

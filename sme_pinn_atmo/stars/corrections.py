@@ -8,20 +8,26 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..emulator import write_atomically
-from .run import Calibration, constraining
-from .shared import KINDS, Shared, moved
 
-__all__ = ["Corrections", "packaged_corrections"]
+if TYPE_CHECKING:
+    from ..calibration.run import Calibration
+    from ..calibration.shared import Shared
+
+__all__ = ["KINDS", "Corrections", "moved", "packaged_corrections"]
 
 Array = NDArray[np.float64]
 
-_FOLDER = Path(__file__).parent / "data"
+_FOLDER = Path(__file__).parents[1] / "calibration" / "data"
+
+#: Columns of PySME's lists that can be free, and what they are called: log gf [dex], van der Waals width [dex],
+#: wavelength [mA].
+KINDS = {"gflog": "log gf", "gamvw": "van der Waals width", "wlcent": "wavelength"}
 
 #: A line is that of a correction within so much in wavelength [A] and excitation [eV].
 _NEAR, _LEVEL = 0.01, 0.005
@@ -75,7 +81,7 @@ class Corrections:
         shared = calibration.shared
         centre = np.asarray(lines["wlcent"], dtype=float)
         rows = []
-        for j, stars in enumerate(constraining(calibration)):
+        for j, stars in enumerate(calibration.constraining()):
             flags = []
             if not calibration.constrained[j]:
                 flags.append("unconstrained")
@@ -205,3 +211,18 @@ class Corrections:
                 "the list: it may be another one than was calibrated"
             ]
         return []
+
+
+def moved(column: str, values: Array, change: float) -> Array:
+    """Values of a column of PySME's lists after a change [dex or mA].
+
+    Van der Waals widths are log10 gamma below 0; from 20 on sigma.alpha of Anstee, Barklem & O'Mara, whose cross
+    section (the whole number) changes; 0, not known, stays.
+    """
+    if column == "wlcent":
+        return np.asarray(values + 1e-3 * change)
+    if column == "gflog":
+        return np.asarray(values + change)
+    section, alpha = np.divmod(values, 1.0)
+    theory = np.maximum(np.round(section * 10.0**change), 20.0) + alpha
+    return np.asarray(np.where(values > 20, theory, np.where(values < 0, values + change, values)))

@@ -34,7 +34,7 @@ from ..training.data import COLUMNS, TrainingSet, depth_grid, network_fields
 from ..training.loop import profile_loss
 from ..training.muon import Muon
 from ..training.run import load_sets, read_config
-from .scores import format_scores, score_profiles
+from ..validation.scores import format_scores, score_profiles
 
 __all__ = ["NETWORKS", "ablation", "plot"]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..emulator import Emulator
 from ..grids import COLUMNS, Structures
 from ..runtime import FIELDS
-from .scores import heldout_rows, predict_like
+from ..validation.scores import heldout_rows, predict_like
 
 __all__ = ["PROFILES", "format_rows", "response"]
 
