@@ -17,7 +17,15 @@ from ..stars.instrument import broaden, disk_flux
 from ..stars.synthesis import SHIFTS, Intensities, Selection, Synthesis
 from .instrument import Band, Continuum, assemble, windows
 from .labels import (
-    DONORS, RELATIONS, STELLAR, STEPS, atmosphere_labels, read_table, related, solar_pattern, step_of,
+    DONORS,
+    RELATIONS,
+    STELLAR,
+    STEPS,
+    atmosphere_labels,
+    read_table,
+    related,
+    solar_pattern,
+    step_of,
 )  # fmt: skip
 
 if TYPE_CHECKING:
