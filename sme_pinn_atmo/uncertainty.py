@@ -36,8 +36,8 @@ def distance_in_steps(z: Array, nodes: Array, per_step: Array) -> Array:
     d^2 = max(0, ln(rho_0 / rho) / 2), rho the sum over the models of exp(-2 d_i^2), d_i the distance to each, and
     rho_0 that around the node. Far away it is about the distance to the nearest model.
 
-    nodes : (n, n_label) labels of the models; per_step : (n_label,) 1 / step of each label, 0 for one that does not
-    count
+    nodes : (n, n_label) labels of the models
+    per_step : (n_label,) 1 / step of each label, 0 for one that does not count
     """
     use = per_step > 0
     scaled = np.ascontiguousarray((nodes[:, use] * per_step[use]).T)
