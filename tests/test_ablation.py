@@ -23,7 +23,7 @@ def test_only_construction_is_hydrostatic(tmp_path: Path, monkeypatch: pytest.Mo
     write_npz(tmp_path / "grid.npz", made_up_structures(400, seed=1))
     (tmp_path / "small.toml").write_text(CONFIG)
     monkeypatch.chdir(tmp_path)
-    command = ["validate", "ablation", "--config", "small.toml", "--steps", "6", "--out", "report"]
+    command = ["experiment", "ablation", "--config", "small.toml", "--steps", "6", "--out", "report"]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
     summary = json.loads(Path("report/ablation.json").read_text())

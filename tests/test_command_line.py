@@ -290,3 +290,11 @@ def test_an_interrupted_catalogue_goes_on(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.h5.part", "a.h5.progress", "stars.fits"]
     assert json.loads(run(*arguments, "--json", folder=tmp_path).stdout)["resumed"] > 0
+
+
+def test_commands_that_moved_say_where_they_are_now() -> None:
+    result = CliRunner().invoke(main, ["validate", "vturb", "--help"])
+    assert result.exit_code == 0
+    assert "Do computed models follow the vturb" in result.stdout
+    assert "deprecated: `validate vturb` is now `experiment vturb`" in result.stderr
+    assert "vturb" not in CliRunner().invoke(main, ["validate", "--help"]).output

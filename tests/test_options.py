@@ -130,14 +130,14 @@ TESTED: dict[str, dict[str, str]] = {
     "validate folds": {"options:test_folds_are_scored_drawn_and_put_into_a_model": "MODELS --data --into --plot"},
     "validate interpolation": {"options:test_options_arrive": "--model"},
     "validate physical": {"options:test_stars_and_data_that_are_counted": "--model --stars --seed --data"},
-    "validate gradients": {"options:test_gradients_are_drawn": "MODEL DATA --plot"},
+    "experiment gradients": {"options:test_gradients_are_drawn": "MODEL DATA --plot"},
     "validate closure": {"options:test_options_arrive": "MODEL",
                          "options:test_closure_of_models_held_out": "--heldout"},
-    "validate vturb": {"options:test_options_arrive": "MODELS --data --reference"},
+    "experiment vturb": {"options:test_options_arrive": "MODELS --data --reference"},
     "validate spheres": {"options:test_options_arrive": "--model --stars --out"},
     "validate composition": {},
-    "validate teacher": {"options:test_options_arrive": "--config"},
-    "validate ablation": {
+    "experiment teacher": {"options:test_options_arrive": "--config"},
+    "experiment ablation": {
         "ablation:test_only_construction_is_hydrostatic": "--config --steps --out",
         "options:test_an_ablation_for_a_time": "--fold --seconds",
     },
@@ -242,11 +242,12 @@ def holding(model: Path, path: Path, rows: list[int], file: str = "grid.npz") ->
          {"models": ("a", "b"), "out": Path("o"), "processes": 3}),
         ("validate interpolation --model atlas9", "validation.interpolation:run", {"model": "atlas9"}),
         ("validate closure atlas9", "emulator:Emulator.load", {"name": "atlas9"}),
-        ("validate vturb atlas9 atlas12 --data grid.npz --reference atlas12", "experiments.microturbulence:response",
+        ("experiment vturb atlas9 atlas12 --data grid.npz --reference atlas12", "experiments.microturbulence:response",
          {"file": "grid.npz"}),
         ("validate spheres --model marcs --stars 0 --out o", "validation.spheres:run",
          {"model": "marcs", "models": None, "cache": Path("o"), "n": 0}),
-        pytest.param("validate teacher --config atlas12", "training.run:read_config", {"path": "atlas12"}, marks=torch),
+        pytest.param("experiment teacher --config atlas12", "training.run:read_config", {"path": "atlas12"},
+                     marks=torch),
         ("validate fits --model a --model b --out o --part mock --part sun --snr 50 --snr 60 --stars 3",
          "validation.fits:main",
          {"models": ("a", "b"), "out": Path("o"), "parts": ("mock", "sun"), "snr": (50.0, 60.0), "stars": 3}),
@@ -622,15 +623,15 @@ def test_gradients_are_drawn(folder: Path, tiny_model: Path, structures: Structu
 
     write_npz(folder / "grid.npz", structures)
     model = holding(tiny_model, folder / "m.safetensors", [3])
-    got = arrived("validation.gradients:compare_families", "validate", "gradients", str(model), "grid.npz")
+    got = arrived("validation.gradients:compare_families", "experiment", "gradients", str(model), "grid.npz")
     assert (got["emulator"].name, list(got["held"]), len(got["truth"])) == ("tiny", [3], 60)
     drawn: list[Path] = []
     monkeypatch.setattr(gradients, "compare_families", lambda *_: {})
     monkeypatch.setattr(gradients, "continuity", lambda *_: {})
     monkeypatch.setattr(gradients, "format_rows", lambda *_: "")
     monkeypatch.setattr(gradients, "plot", lambda _, path: drawn.append(path))
-    run("validate", "gradients", str(model), "grid.npz", "--plot", "p.png")
-    run("validate", "gradients", str(model), "grid.npz")
+    run("experiment", "gradients", str(model), "grid.npz", "--plot", "p.png")
+    run("experiment", "gradients", str(model), "grid.npz")
     assert drawn == [Path("p.png")]
 
 
@@ -655,7 +656,7 @@ def test_an_ablation_for_a_time(folder: Path) -> None:
 
     write_npz(folder / "grid.npz", made_up_structures(400, seed=1))
     (folder / "small.toml").write_text(CONFIG)
-    got = arrived("experiments.ablation:_one", "validate", "ablation", "--config", "small.toml", "--fold",
+    got = arrived("experiments.ablation:_one", "experiment", "ablation", "--config", "small.toml", "--fold",
                   "1/4", "--seconds", "33")  # fmt: skip
     assert (got["seconds"], got["wanted"], len(got["truth"])) == (33.0, None, 100)
 

@@ -8,6 +8,7 @@ from .. import __version__
 from . import atmospheres, installation, lines, stars, survey, training
 from .base import Commands
 from .data import data
+from .experiment import experiment
 from .validate import validate
 
 __all__ = ["main"]
@@ -30,7 +31,7 @@ for command in (
     lines.calibrate, lines.write_lines,
     survey.survey, survey.survey_export, survey.survey_train,
     training.train, training.evaluate,
-    validate, data,
+    validate, experiment, data,
     installation.doctor, installation.benchmark,
 ):
     main.add_command(command)

@@ -139,7 +139,7 @@ def ablation(out: Path, *, config: str = "atlas9", fold: tuple[int, int] = (1, 1
     truth = read(find(next(c["path"] for c in settings["data"] if c.get("evaluate")), working_folder=True))
     truth = truth.select(evaluated.index[evaluated.held])
     how = f"--seconds {seconds:g}" if steps is None else f"--steps {steps}"
-    command = f"sme-pinn-atmo validate ablation --config {config} --fold {fold[0]}/{fold[1]} {how}"
+    command = f"sme-pinn-atmo experiment ablation --config {config} --fold {fold[0]}/{fold[1]} {how}"
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
     trained = {"command": command, "configuration": digest}
     results: dict[str, Any] = {}

@@ -380,7 +380,7 @@ def _gradients(task: Task) -> Section:
         f"percentile. Along random lines through the domain of {task.emulator.name} the largest jump of a derivative "
         f"between points falls from {jumps['derivative jump, double step']:.3g} to {jumps['derivative jump']:.3g} "
         "where the step is halved.",
-        f"sme-pinn-atmo validate gradients {Path(model).name} atlas9.npz", ("label", "nodes", *PROFILES), rows,
+        f"sme-pinn-atmo experiment gradients {Path(model).name} atlas9.npz", ("label", "nodes", *PROFILES), rows,
         {"gradients.png": "Errors of the exact derivative and of the same centred difference of the network."},
         {"errors": result, "continuity": jumps},
     )  # fmt: skip
