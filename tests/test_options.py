@@ -255,7 +255,7 @@ def holding(model: Path, path: Path, rows: list[int], file: str = "grid.npz") ->
          {"models": ("a", "b"), "out": Path("o"), "nodes": 3, "processes": 4}),
         ("validate all --model a --part sun --part fits --heldout b --heldout c --processes 4 --out o",
          "validation.report:build",
-         {"out": Path("o"), "model": "a", "parts": ("sun", "fits"), "heldout": ("b", "c"), "processes": 4}),
+         {"out": Path("o"), "models": ("a",), "parts": ("sun", "fits"), "heldout": ("b", "c"), "processes": 4}),
         ("validate benchmarks --model a --model odfnew --star Sun --star x --processes 4 --out o "
          "--corrections c",
          "validation.benchmarks:main",
