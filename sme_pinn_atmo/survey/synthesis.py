@@ -246,7 +246,9 @@ class _PySME:
             survey.model, read_lines(survey.line_list(), self.pieces), self.pieces, step=self.step,
             threshold=survey.threshold, pattern=survey.pattern, geometry=survey.geometry, mass=survey.mass,
         )  # fmt: skip
-        self.select = lru_cache(maxsize=512)(self._select)
+        self._numbers = lru_cache(maxsize=1024)(self._chosen)
+        self._few = lru_cache(maxsize=2)(self._select)
+        self._of: Any = None
 
     def make(self, star: Star, *, like: Star | None = None, **how: Any) -> Made:
         """A star, with the lines that the star `like` needs; other options are those of `Synthesis.intensities`."""
@@ -311,14 +313,33 @@ class _PySME:
         return tuple(found)
 
     def _use(self, star: Star) -> None:
-        selection = self._selection(star) if self.selects else None
-        if selection is not self.synthesis.selection:
-            self.synthesis.use(selection)
+        """Have the lines that a star needs; those of the last star are kept while they serve."""
+        if not self.selects:
+            return
+        cell = self.cell(star)
+        itself = {n: v for n, v in star.items() if n not in BROADENING}
+        if self._of in (cell, itself):
+            return
+        try:
+            strong, weak = self._numbers(cell)
+            self._of = cell
+        except Exception:  # the middle of a cell may lie outside the domain, its stars inside
+            strong, weak = _numbers(self._with_probes(itself))
+            self._of = itself
+        masks = [np.zeros(len(self.synthesis.lines), dtype=bool) for _ in range(2)]
+        for mask, numbers in zip(masks, (strong, weak), strict=True):
+            mask[numbers] = True
+        # What else a selection holds is of its own star; the veil is made for each anew.
+        self.synthesis.use(Selection(masks[0], masks[1], (), np.zeros(0), 0.0, {}))
+
+    def _chosen(self, cell: tuple[tuple[str, int], ...]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        return _numbers(self._select(cell))
 
     def _selection(self, star: Star) -> Selection:
+        """A whole selection, with the depths of lines."""
         try:
-            return self.select(self.cell(star))
-        except Exception:  # the middle of a cell may lie outside the domain, its stars inside
+            return self._few(self.cell(star))
+        except Exception:  # as in `_use`
             return self._with_probes({n: v for n, v in star.items() if n not in BROADENING})
 
     def _select(self, cell: tuple[tuple[str, int], ...]) -> Selection:
@@ -362,6 +383,11 @@ class _PySME:
             sigma = np.hypot(3.0, 0.7 * (star.get("vsini", 0.0) + star.get("vmac", 0.0)))
             found.append(band.see(wave, broaden(sum_, self.step, float(sigma)), self.step))
         return np.maximum(np.concatenate(found), 0.0)
+
+
+def _numbers(selection: Selection) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Numbers of the lines that PySME treats, and of those in the veil: a hundredth of what a selection takes."""
+    return tuple(np.flatnonzero(mask).astype(np.int32) for mask in (selection.strong, selection.weak))  # type: ignore[return-value]
 
 
 def _has(species: NDArray[np.str_], element: str) -> NDArray[np.bool_]:
