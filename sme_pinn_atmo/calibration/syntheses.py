@@ -303,8 +303,14 @@ def _key(what: str, star: StarModel, lines: Any, windows: Any, more: Mapping[str
 
 @lru_cache(maxsize=8)
 def _model_key(model: Any) -> str:
+    """Of a network its weights, whatever its name and its error bars are."""
     emulator = getattr(_source(model, None, None) if isinstance(model, str) else model, "emulator", None)
-    return str(model) if emulator is None else str(emulator.card["sha256"])
+    if emulator is None:
+        return str(model)
+    digest = hashlib.sha256()
+    for name, values in sorted(emulator.network.tensors.items()):
+        digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
 
 
 # ---------------------------------------------------------------------- many at once
