@@ -19,6 +19,7 @@ from sme_pinn_atmo import spectra
 from sme_pinn_atmo.calibration import CalibrationStar, Corrections, LineOptions, calibrate, read_stars, write_lines
 from sme_pinn_atmo.calibration import syntheses as jobs
 from sme_pinn_atmo.calibration.equations import equations, solve
+from sme_pinn_atmo.calibration.run import _loss, _slope, _weight
 from sme_pinn_atmo.calibration.shared import changed_lines, colours, moved, prior_errors, shared_parameters
 from sme_pinn_atmo.calibration.writers import abo_width, read_moog_lines
 from sme_pinn_atmo.cli import main
@@ -208,6 +209,19 @@ def test_jobs_are_done_anywhere_and_kept(tmp_path: Path) -> None:
     with jobs.runner(None) as run:
         run([Job()], "a job")
     assert Job.runs == 2
+
+
+def test_only_flux_below_the_model_loses_its_weight() -> None:
+    """Weight times residual is the derivative of the loss, and the slope its derivative; above 3 sigma it goes on."""
+    off = np.array([-30.0, -2.0, 0.5, 2.9, 3.1, 30.0])
+    for nu in (4.0, 0.0):
+        psi = _weight(off, nu) * off
+        steps = [(_loss(x + 1e-4, nu) - _loss(x - 1e-4, nu)) / 2e-4 for x in off.reshape(-1, 1)]
+        assert np.allclose(psi, steps, rtol=1e-4)
+        more = _weight(off + 1e-5, nu) * (off + 1e-5)
+        assert np.allclose(_slope(off, nu), (more - psi) / 1e-5, rtol=1e-3, atol=1e-4)
+    assert _weight(off, 4.0)[0] < 0.01 < 0.3 < _weight(off, 4.0)[-1]
+    assert (_weight(off, 0.0) == 1).all()
 
 
 # ---------------------------------------------------------------------- mock stars

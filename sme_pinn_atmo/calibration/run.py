@@ -41,6 +41,9 @@ _CONVERGED = {"gflog": 0.01, "gamvw": 0.02, "wlcent": 0.5}
 #: Iterations of the labels alone that come first, so that "before" is the best that the list as it is can do.
 _LABELS_FIRST = 2
 
+#: Residuals above the model lose no more weight from here on [sigma].
+_ABOVE = 3.0
+
 #: A star constrains a line whose error it alone would bring below this fraction of the prior.
 _CONSTRAINS = 0.9
 
@@ -299,7 +302,7 @@ class _Run:
             s.velocity[w, i] = found.velocity
             if nu:
                 off = np.where(o.good, (o.flux - found.model) / o.sigma, 0.0)
-                weight = (nu + 1) / (nu + off**2)
+                weight = _weight(off, nu)
                 weighted = replace(o, sigma=o.sigma / np.sqrt(weight))
         return weighted, match(weighted, spectrum.wave, spectrum.flux, degree=options.degree,
                                velocity=s.velocity[w, i]), weight  # fmt: skip
@@ -313,7 +316,7 @@ class _Run:
 
     def loss(self, o: ObservedWindow, found: Match) -> float:
         off, nu = ((o.flux - found.model) / o.sigma)[o.good], self.options.student
-        return float((0.5 * (nu + 1) * np.log1p(off**2 / nu)).sum() if nu else 0.5 * (off**2).sum())
+        return _loss(off, nu)
 
     def equations(
         self, spectra: Mapping[tuple[str, Window], Spectrum], shared: Shared, lines: bool = True
@@ -352,6 +355,32 @@ class _Run:
 
     def label_priors(self) -> dict[str, dict[str, tuple[float, float]]]:
         return {s.name: {n: (m - s.values[n], e) for n, (m, e) in s.prior.items()} for s in self.stars}
+
+
+def _weight(off: Array, nu: float) -> Array:
+    """(n,) weights of residuals (observed less model, over sigma): of Student's t with `nu` degrees of freedom.
+
+    What the list lacks can only take flux away. So flux above the model by more than `_ABOVE` loses no more weight:
+    absorption that no star has is the fault of a line in the list.
+    """
+    return np.asarray((nu + 1) / (nu + np.minimum(off, _ABOVE) ** 2)) if nu else np.ones(len(off))
+
+
+def _loss(off: Array, nu: float) -> float:
+    """What residuals add to the objective: minus log likelihood, whose derivative is weight times residual."""
+    if not nu:
+        return float(0.5 * (off**2).sum())
+    inner = np.minimum(off, _ABOVE)
+    beyond = 0.5 * (nu + 1) / (nu + _ABOVE**2) * (off**2 - inner**2)
+    return float((0.5 * (nu + 1) * np.log1p(inner**2 / nu) + np.where(off > _ABOVE, beyond, 0.0)).sum())
+
+
+def _slope(off: Array, nu: float) -> Array:
+    """(n,) derivative of weight times residual by the residual."""
+    if not nu:
+        return np.ones(len(off))
+    student = (nu + 1) * (nu - off**2) / (nu + off**2) ** 2
+    return np.asarray(np.where(off > _ABOVE, _weight(off, nu), student))
 
 
 def _source_of(star: _Star) -> Any:
@@ -499,7 +528,7 @@ def _scales(run: _Run, spectra: Mapping[tuple[str, Window], Spectrum]) -> dict[s
                 _, m, weight = run.matched(s, w, i, spectra[s.name, w])
                 off = (m.residual / np.sqrt(weight))[o.good]
                 influence.append(weight[o.good] * off)
-                slope.append((nu + 1) * (nu - off**2) / (nu + off**2) ** 2 if nu else np.ones(len(off)))
+                slope.append(_slope(off, nu))
                 weights.append(weight[o.good])
         psi, by, mean = (np.concatenate(v) for v in (influence, slope, weights))
         ratio = float((psi**2).mean() * mean.mean() / max(float(by.mean()), 0.1) ** 2)
