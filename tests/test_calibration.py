@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -349,6 +350,21 @@ def test_packaged_stars_can_be_read() -> None:
     assert Windows.read("solar-report").windows == tuple(w for w in WINDOWS if w not in FEATURES)
 
 
+@pytest.mark.skipif("SME_PINN_ATMO_DATA" not in os.environ, reason="SME_PINN_ATMO_DATA is not set")
+def test_packaged_corrections_are_of_the_list_that_data_get_brings() -> None:
+    from sme_pinn_atmo.calibration import packaged_corrections
+    from sme_pinn_atmo.stars.lines import read_lines
+
+    for name in packaged_corrections():
+        made = Corrections.read(name)
+        assert made.card["models"]
+        lines = read_lines(made.card["list"]["name"], [tuple(w) for w in made.card["windows"]])
+        corrected, doubts = made.apply(lines)
+        assert not doubts
+        moved_ = np.asarray(corrected["gflog"]) != np.asarray(lines["gflog"])
+        assert 0 < moved_.sum() <= made.card["list"]["lines"]
+
+
 # ---------------------------------------------------------------------- corrections and writers
 
 
@@ -488,6 +504,7 @@ def test_the_command_calibrates_and_writes_a_page(tmp_path: Path) -> None:
                                    "--start", str(tmp_path / f"{name}.ecsv")])  # fmt: skip
         first[name] = float(re.search(r"iteration 1: minus log posterior ([\d.]+)", result.output).group(1))
     assert first["off"] > first["c"] + 10
+    assert Corrections.read(tmp_path / "d.ecsv").card["start"]["name"] == "off"
     (tmp_path / "bad.toml").write_text('[lines]\nprio = 1\n[[stars]]\nname = "Sun"\nspectrum = "sun.csv"\n')
     with pytest.raises(ValueError, match="no 'prio'"):
         read_stars(tmp_path / "bad.toml")

@@ -52,7 +52,8 @@ def card_of(
         "stars": [
             {
                 "name": s.name, "spectrum": given.settings.spectrum, "spectrum_sha256": s.spectrum_sha256,
-                "fixed": s.fixed, "before": s.before, "values": s.values, "errors": s.errors,
+                "pattern": given.settings.options.pattern, "fixed": s.fixed,
+                "before": s.before, "values": s.values, "errors": s.errors,
                 "priors": {n: list(p) for n, p in given.settings.priors.items()},
                 "rms": {"before": _rms(s.windows, "before"), "after": _rms(s.windows, "after")},
                 "robust": {"before": _robust(s.windows, "before"), "after": _robust(s.windows, "after")},

@@ -60,12 +60,14 @@ def calibrate(
         from distributed import Client
 
         client = Client(dask)
+    first = None if start is None else Corrections.read(start)
     found = do(
-        every, listed, options, work=work or out.with_suffix(".work"),
-        start=None if start is None else Corrections.read(start), processes=processes, client=client,
+        every, listed, options, work=work or out.with_suffix(".work"), start=first, processes=processes, client=client,
         progress=lambda text: click.echo(text, err=True),
     )
     card = card_of(found, every, options, lines or named or "the packaged list")
+    if first is not None:
+        card["start"] = {"name": first.name, "title": first.card.get("title")}
     corrections = Corrections.of(found, listed, card)
     corrections.write(out)
     write_page(out.with_suffix(".html"), found, corrections)
