@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .model import Match, ObservedWindow
+from .model import Match, ObservedWindow, project
 from .synthesis import SHIFTS, pool
 
 __all__ = ["Errors", "block_bootstrap", "correlation_factor", "estimate", "leave_windows_out"]
@@ -18,6 +18,10 @@ Array = NDArray[np.float64]
 
 #: Blocks of a bootstrap [A]: as long as a line with its wings and blends.
 _BLOCK = 1.5
+
+
+#: Part of a line's scatter by which the zero point of a list may be off.
+_COMMON = 1 / 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +33,9 @@ class Errors:
         neighbouring residuals
     atmosphere : from the error bars of the model atmospheres; NaN where they have none
     lines : of line data, as windows and pieces of windows disagree: the larger of a bootstrap over pieces of 1.5 A and
-        a jackknife over windows
-    total : the larger of `scaled` and `lines`, which both hold the misfit, and `atmosphere`, in quadrature
+        a jackknife over windows; and of the zero point of the list's log gf, a third of a line's scatter, in quadrature
+    total : the larger of `scaled` and that disagreement, which both hold the misfit, `atmosphere` and the zero point,
+        in quadrature
     covariance : (n, n) of the free parameters in the order of `names`, scaled to `total`
     correlation : the factor of the variance that correlated residuals make
     """
@@ -116,17 +121,19 @@ def estimate(
     scale = max(reduced * factor, 1.0)
     # Priors are not scaled: they are no pixels.
     scaled = np.linalg.pinv(normal / scale + prior)
-    lines = np.full(len(keep), np.nan)
+    lines, common = np.full(len(keep), np.nan), np.zeros(len(keep))
     if state.options.line_errors:
         every = zip(state.observed, columns, residuals, strict=True)
         pieces = [piece for w, c, r in every for piece in _pieces(w, c, r)]
         spread = block_bootstrap(pieces, prior).std(axis=0)
         lines = np.fmax(spread, leave_windows_out(list(zip(columns, residuals, strict=True)), prior))
+        common = _zero_point(state, columns, covariance, matches)
     atmosphere = np.full(len(keep), np.nan)
     if state.options.atmosphere_errors and _has_error_bars(state.synthesis.source):
         atmosphere = _atmosphere(state, point, columns, covariance, matches)
     noise = np.sqrt(np.maximum(np.diag(scaled), 0))
-    total = np.hypot(np.fmax(noise, lines), np.nan_to_num(atmosphere))
+    total = np.sqrt(np.fmax(noise, lines) ** 2 + np.nan_to_num(atmosphere) ** 2 + common**2)
+    lines = np.hypot(lines, common)
     outer = total / np.where(noise > 0, noise, 1.0)
     full = np.full((len(names), len(names)), np.nan)
     place = [(i, j) for i, j in enumerate(keep) if j < len(names)]
@@ -169,12 +176,21 @@ def _pieces(window: ObservedWindow, columns: Array, residual: Array) -> list[tup
     return [(columns[number == k], residual[number == k]) for k in np.unique(number)]
 
 
+def _zero_point(state: Any, columns: Sequence[Array], covariance: Array, matches: Sequence[Match]) -> Array:
+    """(n,) how far the fit moves when all log gf are off together: no average over lines takes that away."""
+    gradient = np.zeros(columns[0].shape[1])
+    for window, matched, c, seen in zip(state.observed, matches, columns, state.all_lines, strict=False):
+        moved = seen[:, None] * (_COMMON * state.options.line_scatter)
+        gradient += c.T @ project(window, matched, moved, degree=state.options.degree,
+                                  velocity=state.options.velocity == "window")[:, 0]  # fmt: skip
+    return np.asarray(np.abs(covariance @ gradient))
+
+
 def _atmosphere(
     state: Any, point: Any, columns: Sequence[Array], covariance: Array, matches: Sequence[Match]
 ) -> Array:
     """(n,) how far the fit moves when the atmosphere moves by its error bar, parts in quadrature."""
     from .instrument import resample
-    from .model import project
 
     stellar = state.stellar(point.centre)  # the star of the derivatives, whose spectrum is there
     with pool((state.synthesis, state.coarse), state.options.processes) as run:

@@ -182,8 +182,8 @@ class _Point:
     """A star: parameters, spectra by window (n,), and derivatives by window (n_free, m) made at the star `centre`.
 
     rough : by window (m,), flux at `centre` from the lines that derivatives are made of
-    response : by window (2, m), d flux / d log gf of all lines but those of hydrogen, and of those, before anything
-        broadens it, made there too
+    response : by window (3, m), d flux / d log gf of all lines but those of hydrogen, before anything broadens it and
+        as the instrument shows it, and of those of hydrogen; made there too
     """
 
     values: dict[str, float]
@@ -221,6 +221,7 @@ class _Fit:
         self.warnings: list[str] = list(spectrum.notes)
         self.observed: list[ObservedWindow] = []
         self.line_errors: list[LineErrors] = []
+        self.all_lines: list[Array] = []
         self.velocities: list[float] = []
 
     # ------------------------------------------------------------------ syntheses
@@ -268,8 +269,7 @@ class _Fit:
         steps = self.differences(values)
         moved = [{**values, n: values[n] + d} for n, d in steps.items() if n not in par.BROADENING]
         jobs: list[Any] = [(0, self.stellar(values)), *((1, self.stellar(v)) for v in (values, *moved))]
-        # What lines do together is asked once: it only says what their errors look like.
-        asked = self.options.line_scatter > 0 and (old is None or not old.response)
+        asked = self.options.line_scatter > 0
         if asked:
             jobs += [(1, self.stellar(values), None, None, by) for by in ((_STRONGER, 0.0), (0.0, _STRONGER))]
         made, rough, *shifted = run(jobs)
@@ -282,10 +282,12 @@ class _Fit:
             flux = self.fluxes(rough if name in par.BROADENING else next(others), other)
             for d, f, b in zip(derivatives, flux, base, strict=True):
                 d[j] = (f - b) / size
-        response = [] if old is None else old.response
+        response = []
         if asked:
-            narrow = [[normalised_flux(i, LineSpread()) for i in every] for every in (rough, *shifted[-2:])]
-            response = [np.array([m - f, h - f]) / _STRONGER for f, m, h in zip(*narrow, strict=True)]
+            narrow = [[normalised_flux(i, LineSpread()) for i in every] for every in (rough, shifted[-2])]
+            seen = [base, *(self.fluxes(every, values) for every in shifted[-2:])]
+            response = [np.array([n - m, a - f, h - f]) / _STRONGER
+                        for m, n, f, a, h in zip(*narrow, *seen, strict=True)]  # fmt: skip
         return _Point(dict(values), self.fluxes(made, values), derivatives, dict(values), base, response)
 
     # ------------------------------------------------------------------ data
@@ -349,15 +351,19 @@ class _Fit:
         metal = species.astype(str) != "H 1"
         depth = self.coarse.depths()
         groups = line_groups(species.astype(str), centre.astype(float), excitation.astype(float))
-        self.line_errors = []
+        self.line_errors, self.all_lines = [], []
         for i, (window, velocity) in enumerate(zip(self.observed, self.velocities, strict=True)):
             grid = self.coarse.waves[window.number]
             here = metal & (centre > grid[0]) & (centre < grid[-1])
-            metals, hydrogen = point.response[window.number]
-            shapes = line_shapes(grid, metals, centre[here].astype(float), depth[here], groups[here])
+            narrow, metals, hydrogen = point.response[window.number]
+            shapes = line_shapes(grid, narrow, centre[here].astype(float), depth[here], groups[here])
             scatter = np.r_[np.full(shapes.shape[1], self.options.line_scatter), self.options.hydrogen_scatter]
-            seen = [resample(grid, broaden(s, self.coarse.step, width), window.wave, velocity)[0]
-                    for s in (*shapes.T, hydrogen)]  # fmt: skip
+            broad = np.array([broaden(s, self.coarse.step, width) for s in shapes.T]).reshape(-1, len(grid))
+            # Together they are what all lines do: a rest would pass for something that no line's error can do.
+            total = broad.sum(axis=0)
+            broad *= np.clip(metals / np.where(np.abs(total) > 1e-6, total, 1.0), 0.3, 3.0)
+            seen = [resample(grid, s, window.wave, velocity)[0] for s in (*broad, hydrogen)]
+            self.all_lines.append(resample(grid, metals, window.wave, velocity)[0])
             self.line_errors.append(LineErrors.of(np.column_stack(seen), scatter, self.options.floor))
             self.observed[i] = weighed(
                 replace(window, width=float(np.hypot(width, _NARROW))), self.line_errors[i], self.options.floor

@@ -275,7 +275,8 @@ model explains {100 * fit.explained:.1f} % of what the lines do; velocity {fit.v
 {fit.velocity_scatter:.2f}. Fixed: {html.escape(fixed)}.</p>
 <table><tr><th></th><th>value, total error</th><th>unit</th><th>formal</th><th>noise, scaled</th><th>atmosphere</th>
 <th>lines</th></tr>{"".join(rows)}</table>
-<p>Total: the larger of scaled noise and lines, with the atmosphere's part in quadrature.</p>
+<p>Total: the larger of scaled noise and disagreement of lines, with the atmosphere's part and that of the list's zero
+point in quadrature.</p>
 <h2>Warnings</h2><ul>{warnings}</ul>
 <h2>Windows</h2>{picture(windows, "windows")}
 <h2>Covariance</h2>{picture(_corner(fit), "covariance")}
