@@ -389,6 +389,9 @@ def test_corrections_are_written_read_and_applied(mock: Any, corrections: Path) 
     assert "has others" in read.apply(corrected)[1][0]
     with pytest.raises(ValueError, match="no line of the list"):
         read.apply(lines[np.asarray(lines["wlcent"]) > 6172])
+    on = Corrections(read.table, {"stars": [{"pattern": "asplund2009"}]})
+    assert on.on_pattern("asplund2009") == []
+    assert "on the solar abundances asplund2009" in on.on_pattern("grevesse2007")[0]
     with pytest.raises(FileNotFoundError, match="neither a set"):
         Corrections.read("nothing")
 
@@ -403,8 +406,12 @@ def test_a_fit_takes_corrections(corrections: Path, tmp_path: Path) -> None:
         "atmosphere_errors = false\nline_errors = false\n"
     )
     settings = Settings.read(tmp_path / "star.toml")
-    sums = [s.run().provenance["lines_sha256"] for s in (settings, replace(settings, corrections=None))]
-    assert sums[0] != sums[1]
+    made = Corrections.read(corrections)
+    Corrections(made.table, {**made.card, "stars": [{"pattern": "grevesse2007"}]}).write(tmp_path / "c.ecsv")
+    both = (settings.with_(corrections=str(tmp_path / "c.ecsv")), replace(settings, corrections=None))
+    fits = [s.run() for s in both]
+    assert fits[0].provenance["lines_sha256"] != fits[1].provenance["lines_sha256"]
+    assert [any("solar abundances grevesse2007" in w for w in f.warnings) for f in fits] == [True, False]
 
 
 def test_vald_files_come_back_as_they_were(corrections: Path, tmp_path: Path) -> None:

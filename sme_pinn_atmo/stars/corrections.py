@@ -193,6 +193,16 @@ class Corrections:
         corrected._lines = table
         return corrected, self._doubts(lines, members, hit)
 
+    def on_pattern(self, pattern: str) -> list[str]:
+        """A warning where a fit's solar abundances are others than those that the corrections were made on."""
+        made = sorted({str(s["pattern"]) for s in self.card.get("stars", ()) if "pattern" in s})
+        if not made or made == [pattern]:
+            return []
+        return [
+            f"{self.name} was made on the solar abundances {', '.join(made)}: what a fit on {pattern} finds is off by as "
+            "much as these two differ"
+        ]
+
     def _doubts(self, lines: Any, members: list[NDArray[np.int64]], hit: int) -> list[str]:
         made = self.card.get("list", {})
         if hit == len(self):

@@ -143,7 +143,9 @@ class Settings:
         if lines is None:
             lines = read_lines(self.lines, windows.windows)
         if self.corrections is not None:
-            lines, doubts = Corrections.read(self.corrections).apply(lines)
+            made = Corrections.read(self.corrections)
+            lines, doubts = made.apply(lines)
+            doubts += made.on_pattern(self.options.pattern)
             spectrum = replace(spectrum, notes=spectrum.notes + tuple(doubts))
         parameters = Parameters(self.start, self.free, self.priors, self.ties)
         return fit_star(
