@@ -75,16 +75,7 @@ def run(model: str = "atlas12", *, batch: int = 10_000) -> dict[str, Any]:
     rows["import, beyond numpy and astropy.constants"] = _import_time()
     sizes = {n: _per_star(emulator, n) for n in (1, 10, 100, 1000, 10_000, 100_000, 1_000_000)}
     depths = {n: _at_depths(emulator, one, n) for n in (10, 30, 100, 300, 1000)}
-    others: dict[str, Any] = {}
-    for name, function in (
-        ("PySME interpolation in a grid of ATLAS9 nodes", _pysme),
-        ("scipy RegularGridInterpolator", _regular_grid),
-        ("the paper's network in torch, [1024, 512, 256] at 80 depths", _paper_network),
-    ):
-        try:
-            others[name] = function(emulator)
-        except (ModuleNotFoundError, FileNotFoundError) as error:
-            others[name] = {"skipped": str(error)}
+    others = _instead(emulator)
     predict = rows["predict, one star"]["median"]
     batch_time = rows[f"predict, {batch} stars"]["median"]
     pysme = others["PySME interpolation in a grid of ATLAS9 nodes"].get("median")
@@ -114,6 +105,21 @@ def run(model: str = "atlas12", *, batch: int = 10_000) -> dict[str, Any]:
             "PySME interpolation / predict": None if pysme is None else pysme / predict,
         },
     }  # fmt: skip
+
+
+def _instead(emulator: Emulator) -> dict[str, Any]:
+    """Times of what else a user could take [s], by name; those that lack what they need say what."""
+    found: dict[str, Any] = {}
+    for name, function in (
+        ("PySME interpolation in a grid of ATLAS9 nodes", _pysme),
+        ("scipy RegularGridInterpolator", _regular_grid),
+        ("the paper's network in torch, [1024, 512, 256] at 80 depths", _paper_network),
+    ):
+        try:
+            found[name] = function(emulator)
+        except (ModuleNotFoundError, FileNotFoundError) as error:
+            found[name] = {"skipped": str(error)}
+    return found
 
 
 #: Stars of a block whose parts are measured.

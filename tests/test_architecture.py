@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -31,3 +32,23 @@ def test_the_drawing_shows_the_layers_in_their_order() -> None:
     layers = [name.strip() for layer in settings["contracts"][0]["layers"] for name in layer.split("|")]
     drawn = re.findall(r'class="t"[^>]*>([^<]+)<', (ROOT / "docs/figures/layers.svg").read_text(encoding="utf-8"))
     assert drawn == layers
+
+
+#: Functions whose body may be longer than `LONGEST` lines, with the reason.
+LONG = {
+    "survey/fit.py:fit_star": "four closures over one star's windows, which each step of the solver needs together",
+}
+LONGEST = 60
+
+
+def test_no_function_is_long_without_a_reason() -> None:
+    """Lines from the first statement after the docstring to the last."""
+    long = set()
+    package = ROOT / "sme_pinn_atmo"
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
+                body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+                if node.end_lineno - body[0].lineno + 1 > LONGEST:
+                    long.add(f"{path.relative_to(package).as_posix()}:{node.name}")
+    assert long == set(LONG)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,13 +76,7 @@ def fit_star(
     air = [to_air(w) if medium[min(k, len(medium) - 1)] == "vacuum" else w for k, w in enumerate(waves)]
     bands = [np.flatnonzero(network.band == k) for k in np.unique(network.band)]
     observed = cut(spectrum.with_floor(floor), windows, velocity, points=4.0, resolution=resolution)
-    home = {}
-    for j, w in enumerate(observed):
-        inside = [k for k, a in enumerate(air) if a[0] < w.low and a[-1] > w.high]
-        if inside:
-            home[j] = inside[0]
-    observed = [w for j, w in enumerate(observed) if j in home]
-    numbers = [home[j] for j in sorted(home)]
+    observed, numbers = _inside(observed, air)
     if not observed:
         raise ValueError(f"no window of {windows.name} lies in the bands of the network")
     velocities = [velocity] * len(observed)
@@ -119,14 +113,7 @@ def fit_star(
         solved = least_squares(residuals, x, jac=columns, bounds=(0.0, 1.0), x_scale=1.0, xtol=1e-7)
         x = np.clip(solved.x, 1e-6, 1 - 1e-6)
         if clip:
-            found = matches(full(x))
-            off = np.concatenate([(m.residual)[w.good] for m, w in zip(found, observed, strict=True)])
-            scatter = 1.4826 * np.median(np.abs(off))
-            observed = [
-                ObservedWindow(w.number, w.low, w.high, w.wave, w.flux, w.sigma,
-                               w.good & (np.abs(m.residual) < clip * max(scatter, 1.0)))
-                for w, m in zip(observed, found, strict=True)
-            ]  # fmt: skip
+            observed = _clipped(observed, matches(full(x)), clip)
     found = matches(full(x))
     jacobian = columns(x)
     points = sum(int(w.good.sum()) for w in observed)
@@ -141,6 +128,23 @@ def fit_star(
         values, errors, stopped, float(np.mean([m.velocity for m in found])), reduced, time.perf_counter() - began,
         observed, found,
     )  # fmt: skip
+
+
+def _inside(observed: Sequence[ObservedWindow], air: Sequence[Array]) -> tuple[list[ObservedWindow], list[int]]:
+    """Windows that lie in a band of the network, and in which; `air` : wavelengths of each band in air [A]."""
+    kept, numbers = [], []
+    for w in observed:
+        if inside := [k for k, a in enumerate(air) if a[0] < w.low and a[-1] > w.high]:
+            kept.append(w)
+            numbers.append(inside[0])
+    return kept, numbers
+
+
+def _clipped(observed: Sequence[ObservedWindow], found: Sequence[Match], clip: float) -> list[ObservedWindow]:
+    """Windows without points whose residual is more than `clip` robust standard deviations off."""
+    off = np.concatenate([m.residual[w.good] for m, w in zip(found, observed, strict=True)])
+    limit = clip * max(1.4826 * float(np.median(np.abs(off))), 1.0)
+    return [replace(w, good=w.good & (np.abs(m.residual) < limit)) for w, m in zip(observed, found, strict=True)]
 
 
 def as_dict(fit: NetworkFit) -> dict[str, Any]:

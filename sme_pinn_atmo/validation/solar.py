@@ -23,6 +23,7 @@ from ..grids import read
 from ..sources import SETS, DataMissingError, checksum, find
 from ..sources.build import ensure
 from ..spectra import quiet_pysme
+from ..stars.corrections import Corrections
 from .lines import bootstrap, choose_lines, equivalent_width, verdict
 from .masks import MASK, inside
 from .solar_page import curves, render
@@ -156,7 +157,7 @@ def run(
     ----------
     code : "pysme" or "korg"
     atlas_path, lines_path : other files than those of the data set "solar"
-    corrections : of the lines, a packaged set or a file (`calibration.Corrections`); every row then has
+    corrections : of the lines, a packaged set or a file (`stars.corrections`); every row then has
         `rms_atlas_as_it_is` too, of the list without them
 
     Raises
@@ -169,14 +170,7 @@ def run(
     atlas, lines, paths = sources(atlas_path, lines_path, progress)
     plain_lines, corrected = lines, None
     if corrections is not None:
-        from ..calibration import Corrections
-
-        if code != "pysme":
-            raise ValueError("corrections go with code = 'pysme': for Korg write a corrected list (write-lines)")
-        corrected = Corrections.read(corrections)
-        lines, doubts = corrected.apply(lines)
-        for doubt in doubts:
-            warnings.warn(doubt, stacklevel=2)
+        lines, corrected = _corrected(lines, corrections, code)
     windows = list(dict.fromkeys((float(low), float(high)) for low, high in windows))
     observed = {w: atlas.window(*w, MASK) for w in windows}
     centres = np.asarray(lines["wlcent"], dtype=float)
@@ -230,6 +224,17 @@ def run(
     write_atomically(table, (json.dumps(plain(content), indent=1, allow_nan=False) + "\n").encode())
     write_atomically(page, render(content, curves(windows, observed, fits, spectra, list(stars), lead)).encode())
     return SolarResult(rows, widths, sensitivity, out / "solar.png", table, page)
+
+
+def _corrected(lines: Any, corrections: str | Path, code: str) -> tuple[Any, Corrections]:
+    """The list with corrections, and these; what is doubtful about them is a warning."""
+    if code != "pysme":
+        raise ValueError("corrections go with code = 'pysme': for Korg write a corrected list (write-lines)")
+    found = Corrections.read(corrections)
+    lines, doubts = found.apply(lines)
+    for doubt in doubts:
+        warnings.warn(doubt, stacklevel=3)
+    return lines, found
 
 
 def _synthesise_all(
