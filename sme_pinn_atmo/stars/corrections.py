@@ -199,8 +199,8 @@ class Corrections:
         if not made or made == [pattern]:
             return []
         return [
-            f"{self.name} was made on the solar abundances {', '.join(made)}: what a fit on {pattern} finds is off by as "
-            "much as these two differ"
+            f"{self.name} was made on the solar abundances {', '.join(made)}: what a fit on {pattern} finds is off by "
+            "as much as these two differ"
         ]
 
     def _doubts(self, lines: Any, members: list[NDArray[np.int64]], hit: int) -> list[str]:
