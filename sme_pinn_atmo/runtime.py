@@ -42,7 +42,7 @@ _LN_ATOMIC_MASS = float(np.log(physics.ATOMIC_MASS))
 
 #: Stars whose smallest 1 - a/g is above this are not looked at closer: `physics.physical_pressure` changes nothing in
 #: profiles as smooth as those of the packaged models (a test looks).
-_NEAR = 0.1
+_NEAR = 0.25
 _WAVE = re.compile(r"(sin|cos)_[1-9]\d{0,2}_log_teff")
 _TINY = 1e-30  # imaginary step: exact to rounding
 

@@ -18,7 +18,7 @@ export const TENSORS = ["feature_mean", "feature_scale", "w_in", "b_in", "w", "b
   "ln_tau"];
 
 /** Smallest 1 - a/g above which `physicalPressure` changes nothing, and is left out. */
-const NEAR = 0.1;
+const NEAR = 0.25;
 
 /** Fields that the network predicts, without and with spheres. */
 const [PLANE, SPHERE] = [4, 6];

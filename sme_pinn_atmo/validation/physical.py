@@ -44,12 +44,8 @@ def bent(emulator: Emulator, n: int = 100_000, seed: int = 0) -> int:
     count = 0
     network = emulator.network
     matrix = physics.integration_matrix(network.ln_tau)
-    for part, p, gravity in _predictions(emulator, n, seed):
-        local = gravity
-        if network.has_mass:
-            curvature = physics.curvature(gravity, part[:, emulator.domain.labels.index("mass"), None])
-            local = gravity / (1 + curvature * physics.height(network.tau, p[:, 1], p[:, 7], network.above)) ** 2
-        step = (local - p[:, 2]) * network.tau / p[:, 1]
+    for _, p, gravity in _predictions(emulator, n, seed):
+        step = (gravity - p[:, 2]) * network.tau / p[:, 1]
         first = p[:, 5, :1] if network.has_mass else step[:, :1]
         # Heights are found to some 1e-5 (`physics.SPHERE_PASSES`).
         off = np.abs((first + step @ matrix.T) / p[:, 5] - 1) > (1e-3 if network.has_mass else 1e-8)
@@ -68,12 +64,19 @@ def violations_of(structures: Structures) -> dict[str, int]:
 
 
 def _predictions(emulator: Emulator, n: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Blocks of random labels (n, n_label), `runtime.FIELDS` (n, 7 or 8, n_depth) and gravity [cm s-2] (n, 1)."""
+    """Blocks of random labels (n, n_label), `runtime.FIELDS` (n, 7 or 8, n_depth) and gravity [cm s-2] (n, n_depth),
+    which in a sphere falls with height."""
+    network = emulator.network
     x = as_planes(emulator.domain.sample(n, seed), emulator.domain.labels, None)
     for part in np.array_split(x, max(1, n // 5000)):
         with np.errstate(all="ignore"):
-            p = np.exp(emulator.network.log_profiles(part))
-        yield part, p, 10.0 ** part[:, emulator.domain.labels.index("logg"), None]
+            p = np.exp(network.log_profiles(part))
+            gravity = 10.0 ** part[:, emulator.domain.labels.index("logg"), None]
+            local = np.broadcast_to(gravity, p[:, 0].shape)
+            if network.has_mass:
+                curvature = physics.curvature(gravity, part[:, emulator.domain.labels.index("mass"), None])
+                local = gravity / (1 + curvature * physics.height(network.tau, p[:, 1], p[:, 7], network.above)) ** 2
+        yield part, p, local
 
 
 def _failed(rhox: np.ndarray, p: np.ndarray, outwards: np.ndarray, electrons: np.ndarray) -> dict[str, np.ndarray]:
