@@ -1,4 +1,8 @@
-"""Atmospheres of a catalogue of any length: labels from a file, profiles to HDF5, in blocks, resumable."""
+"""Atmospheres of a catalogue of any length: labels from a file, profiles to HDF5, in blocks, resumable.
+
+In: a table with a column for each label, units of its columns honoured. Out: a file with a data set (n_star, n_depth)
+for each profile, its unit an attribute; NaN where a star lies outside the domain.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Chemical composition: solar scales, the alpha elements, and the mean atomic mass of a mixture."""
+"""Chemical composition: solar scales, the alpha elements, and the mean atomic mass of a mixture.
+
+In: m_h and alpha_m [dex], the name of a scale. Out: abundances (log10, H = 12), masses [u].
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Continuous opacity at 5000 A and the optical depth there, which departure grids are tabulated against."""
+"""Continuous opacity at 5000 A and the optical depth there, which departure grids are tabulated against.
+
+In: profiles in cgs and K. Out: opacity [cm2 g-1], optical depth.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Emulator: a named model (weights, card, domain) that turns stellar labels into model atmospheres."""
+"""Emulator: a named model (weights, card, domain) that turns stellar labels into model atmospheres.
+
+In: the name or file of a model, then labels as `labels` takes them. Out: `ModelAtmosphere`, profiles in cgs and K,
+outermost layer first; derivatives by label in the units of both; standard deviations.
+"""
 
 from __future__ import annotations
 

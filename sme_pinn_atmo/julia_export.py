@@ -1,4 +1,8 @@
-"""A model in the file format of the Julia package `SMEPinnAtmo` (`julia_bridge/`)."""
+"""A model in the file format of the Julia package `SMEPinnAtmo` (`julia_bridge/`).
+
+In: an `Emulator`. Out: a .pinn file (a text header, little-endian doubles), and golden numbers by which Julia is
+tested.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Stellar labels and the domain of a model: the one place where input is checked."""
+"""Stellar labels and the domain of a model: the one place where input is checked.
+
+In: what a user wrote, numbers or quantities, scalars or arrays (teff [K], logg [dex, cgs], m_h and alpha_m [dex],
+vturb [km/s], mass [Msun]). Out: float64 arrays (..., n_label) in the order of a domain's labels, or `DomainError`.
+"""
 
 from __future__ import annotations
 

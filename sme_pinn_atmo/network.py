@@ -1,4 +1,8 @@
-"""The PINN in torch, for training and automatic differentiation; `runtime.py` states the equations."""
+"""The PINN in torch, for training and automatic differentiation; `runtime.py` states the equations.
+
+In: a tensor of labels (n, n_label), in the units of `labels`. Out: ln of the profiles (n, n_field, n_depth), cgs and
+K.
+"""
 
 from __future__ import annotations
 

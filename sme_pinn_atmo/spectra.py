@@ -1,5 +1,9 @@
 """Spectra and fits in PySME on the PINN, for those who would rather not script PySME: what the commands
-`synthesize` and `fit` do."""
+`synthesize` and `fit` do.
+
+In: wavelengths in air [A], a line list, labels in PySME's names. Out: continuum-normalised flux; parameters with
+errors.
+"""
 
 from __future__ import annotations
 

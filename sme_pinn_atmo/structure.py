@@ -1,4 +1,8 @@
-"""ModelAtmosphere: the depth profiles of one or many stars, with units and derived quantities."""
+"""ModelAtmosphere: the depth profiles of one or many stars, with units and derived quantities.
+
+In: arrays (..., n_depth) in cgs and K, outermost layer first. Out: the same as quantities, density and height [cm],
+tables.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """How far a prediction may be off: the errors seen on held-out models, averaged over those near in the labels, and
-larger the farther the models that the network was trained on are."""
+larger the farther the models that the network was trained on are.
+
+In: labels (..., n_label). Out: relative standard deviations of profiles (..., 6, n_depth).
+"""
 
 from __future__ import annotations
 
