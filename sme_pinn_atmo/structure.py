@@ -1,7 +1,7 @@
 """ModelAtmosphere: the depth profiles of one or many stars, with units and derived quantities.
 
-In: arrays (..., n_depth) in cgs and K, outermost layer first. Out: the same as quantities, density and height [cm],
-tables.
+In: arrays (..., n_depth) in cgs and K, outermost layer first. Out: the same,
+density [g cm-3], height [cm], and tables with units.
 """
 
 from __future__ import annotations

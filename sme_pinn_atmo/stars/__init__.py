@@ -1,8 +1,8 @@
 """Observed stars: spectra, windows, instruments, and fits of a star's parameters in PySME.
 
-In: an observed spectrum (wavelengths [A], flux, errors), windows, a line list, starts and priors (Teff [K], log g [dex, cgs],
-[M/H] and [X/Fe] [dex], velocities [km/s]). Out: `StarFit`, parameters with errors by part, tables and a page. The door is
-what `__all__` names; modules are read when they are asked for.
+In: an observed spectrum (wavelengths [A], flux, errors), windows, a line list, starts and priors (Teff [K], log g
+[dex, cgs], [M/H] and [X/Fe] [dex], velocities [km/s]). Out: `StarFit`, parameters with errors by part, tables and a
+page. The door is what `__all__` names; modules are read when they are asked for.
 """
 
 from importlib import import_module
