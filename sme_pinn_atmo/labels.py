@@ -191,7 +191,7 @@ class Domain:
                 edge = low_s if bad[i] < low_s else high_s
                 unit, other = (LABEL_UNITS.get(n, "dex") for n in (strip.label, strip.along))
                 raise DomainError(
-                    f"{strip.label} = {bad[i]:g} {unit} is outside the range {low_s:.3g} to {high_s:.3g} that training "
+                    f"{strip.label} = {bad[i]:g} {unit} is outside the range {low_s:.4g} to {high_s:.4g} that training "
                     f"models have at {strip.along} = {bad[j]:g} {other} by {abs(bad[i] - edge):.3g}{where}; nearest "
                     f"allowed value: {strip.label} = {edge:.4g}"
                 )

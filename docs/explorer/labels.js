@@ -65,8 +65,8 @@ export class Domain {
       const [low, high, i, j] = this.range(strip, x);
       if (x[i] >= low - 1e-9 && x[i] <= high + 1e-9) continue;
       const edge = x[i] < low ? low : high;
-      return `${strip.label} = ${general(x[i])} ${this.unit(strip.label)} is outside the range ${general(low, 3)} to ` +
-        `${general(high, 3)} that training models have at ${strip.along} = ${general(x[j])} ${this.unit(strip.along)} ` +
+      return `${strip.label} = ${general(x[i])} ${this.unit(strip.label)} is outside the range ${general(low, 4)} to ` +
+        `${general(high, 4)} that training models have at ${strip.along} = ${general(x[j])} ${this.unit(strip.along)} ` +
         `by ${general(Math.abs(x[i] - edge), 3)}; nearest allowed value: ${strip.label} = ${general(edge, 4)}`;
     }
     return "";
