@@ -210,11 +210,12 @@ def test_benchmark_stars_beside_their_references(tmp_path: Path, monkeypatch: py
     wave = np.concatenate(bands)
     rng = np.random.default_rng(2)
     lines = [sum(np.exp(-0.5 * ((wave - c) / 0.12) ** 2) for c in rng.choice(wave, 20)) for _ in range(3)]
+    card = {"model": "atlas12", "pattern": "grevesse2007"}
     weights = (np.eye(3), np.zeros(3)), (np.eye(3), np.zeros(3)), (-0.8 * np.eye(3), np.zeros(3))
     low, high = np.array([4000.0, 3.0, -1.0]), np.array([6000.0, 5.0, 0.5])
     mean = 1 - 0.3 * np.sum(lines, axis=0)
     number = np.repeat([0, 1], [len(b) for b in bands])
-    network = SpectrumNetwork(NAMES, low, high, wave, number, weights, np.array(lines), mean, {"model": "atlas12"})
+    network = SpectrumNetwork(NAMES, low, high, wave, number, weights, np.array(lines), mean, card)
     truth = {"teff": 5200.0, "logg": 4.1, "monh": -0.1}
     star = {"file": "a.npz", "vsini": 1.0, "reference_error": {}, "source": "v3"}
     far = {"name": "far", "reference": {**truth, "teff": 7000.0}, **star}
@@ -234,6 +235,10 @@ def test_benchmark_stars_beside_their_references(tmp_path: Path, monkeypatch: py
     assert found["summary"]["network - reference"]["stars"] == 1
     assert "| near | 5200 4.10 -0.10 |" in path.read_text()
     assert (tmp_path / "survey.png").stat().st_size > 5000
+    card["pattern"] = "asplund2009"  # of more iron: the same star has less of it, relative to the Sun
+    check.stars(network, tmp_path)
+    moved = json.loads((tmp_path / "survey.json").read_text())["stars"][0]["network"]["values"]["monh"]
+    assert moved - row["network"]["values"]["monh"] == pytest.approx(0.05, abs=1e-6)
     with pytest.raises(ValueError, match="no benchmark star 'Vega'"):
         check.stars(network, tmp_path, names=["Vega"])
 

@@ -19,6 +19,7 @@ from ..stars.windows import Windows
 from ..survey import Set
 from ..survey.fit import as_dict as network_dict
 from ..survey.fit import fit_star
+from ..survey.labels import solar_pattern
 from ..survey.network import SpectrumNetwork, train
 from .benchmarks import reference_stars, settings_of
 
@@ -34,7 +35,7 @@ def stars(
 
     Stars whose reference labels lie outside the training labels are named, and not fitted. Both kinds of fit have the
     same windows, masks, continuum, error floor and clipping, and start equally far from the reference
-    (`validation.benchmarks`).
+    (`validation.benchmarks`); [M/H] is on the solar abundances that those have.
 
     Parameters
     ----------
@@ -61,7 +62,11 @@ def stars(
         fixed = {n: v for n, v in known_labels.items() if n == "vsini"}
         start = {n: v for n, v in known_labels.items() if n not in fixed}
         fit = fit_star(network, spectrum, windows, fixed=fixed, start=start, resolution=28_000.0)
-        rows.append({**star, "network": network_dict(fit)})
+        found = network_dict(fit)
+        # As many iron atoms are another [M/H] on the solar abundances of the fits with PySME.
+        scales = (str(network.card.get("pattern", "asplund2009")), settings.options.pattern)
+        found["values"]["monh"] += solar_pattern(scales[0])["Fe"] - solar_pattern(scales[1])["Fe"]
+        rows.append({**star, "network": found})
     if direct is not None and inside:
         lines = galah_lines(windows.windows)
 
