@@ -27,7 +27,7 @@ from .runtime import Network
 from .structure import PROFILES, ModelAtmosphere
 from .uncertainty import ERROR_FIELDS, ErrorModel
 
-__all__ = ["Emulator", "Jacobian", "ModelFileError", "models", "update_card", "user_folder"]
+__all__ = ["Emulator", "Jacobian", "ModelFileError", "models", "update_card", "user_folder", "without_nan"]
 
 #: Version of the layout of weights and card; a newer file is refused.
 FORMAT = 1
@@ -492,18 +492,18 @@ def save_model(path: Path, tensors: Mapping[str, NDArray[Any]], card: Mapping[st
     from safetensors.numpy import save
 
     data = save(dict(tensors))
-    full = _plain({"format": FORMAT, **card, "sha256": hashlib.sha256(data).hexdigest()})
+    full = without_nan({"format": FORMAT, **card, "sha256": hashlib.sha256(data).hexdigest()})
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_all({path.with_suffix(".safetensors"): data,
                 path.with_suffix(".json"): (json.dumps(full, indent=1, allow_nan=False) + "\n").encode()})  # fmt: skip
 
 
-def _plain(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """The value with None for numbers that are not finite: JSON has none, and browsers refuse the file."""
     if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: without_nan(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [without_nan(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

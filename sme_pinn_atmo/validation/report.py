@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..emulator import Emulator, write_atomically
+from ..emulator import Emulator, without_nan, write_atomically
 from ..grids import Structures
 
 __all__ = ["MODELS", "PARTS", "Section", "Task", "build", "page"]
@@ -145,7 +145,7 @@ def build(
     facts = _about(task)
     numbers = {**facts, "sections": {s.name: {"command": s.command, "seconds": s.seconds, "missing": s.missing,
                                               "numbers": s.numbers} for s in sections}}  # fmt: skip
-    write_atomically(out / "report.json", (json.dumps(numbers, indent=1) + "\n").encode())
+    write_atomically(out / "report.json", (json.dumps(without_nan(numbers), indent=1, allow_nan=False) + "\n").encode())
     index = out / "index.html"
     write_atomically(index, page(facts, sections, out).encode())
     return index
