@@ -307,3 +307,15 @@ def test_korgs_list_in_pysmes_conventions(tmp_path: Path) -> None:
     assert lines["gamqst"][-1] == 2
     with pytest.raises(ValueError, match="no line in"):
         read_lines(tmp_path / "l.h5", [(8000, 8010)])
+
+
+def test_benchmark_fits_start_off_the_reference_inside_of_all_models() -> None:
+    from sme_pinn_atmo.validation.benchmarks import settings_of
+
+    def start(logg: float, number: int) -> dict[str, float]:
+        star = {"name": "a", "file": "a.npz", "vsini": 2.0, "reference": {"teff": 5235.0, "logg": logg, "monh": -1.0}}
+        return dict(settings_of(star, number, "atlas12").start)
+
+    assert start(4.4, 0)["logg"] == pytest.approx(4.8)
+    assert start(4.4, 1)["teff"] == pytest.approx(5035)
+    assert start(4.72, 0)["logg"] == pytest.approx(4.32)  # above lies no model

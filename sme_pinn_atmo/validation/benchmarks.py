@@ -31,8 +31,9 @@ FREE = ("teff", "logg", "monh", "vmic", "alpha", "vmac")
 #: Name of PySME's own interpolation in the computed ODFNEW models, beside the models' names.
 ODFNEW = "odfnew"
 
-#: The fit starts so far from the reference, one star above and the next below.
-_OFF = {"teff": 200.0, "logg": 0.4, "monh": 0.25}
+#: The fit starts so far from the reference, one star above and the next below; below, too, where above is beyond the
+#: log g of all models.
+_OFF, _HIGHEST_LOGG = {"teff": 200.0, "logg": 0.4, "monh": 0.25}, 5.0
 
 #: Solar abundances that the references of [Fe/H] are on, log eps(Fe) = 7.45 (Jofre et al. 2014).
 _PATTERN = "grevesse2007"
@@ -63,7 +64,8 @@ def reference_stars(path: Path | None = None) -> list[dict[str, Any]]:
 
 def settings_of(star: Mapping[str, Any], number: int, model: str) -> Settings:
     """How a star is fitted; `number` alternates the side that the fit starts from."""
-    sign = 1.0 if number % 2 == 0 else -1.0
+    above = number % 2 == 0 and star["reference"]["logg"] + _OFF["logg"] <= _HIGHEST_LOGG
+    sign = 1.0 if above else -1.0
     start = {n: star["reference"][n] + sign * _OFF[n] for n in _KEYS}
     start |= {"vmic": 1.3, "vmac": 4.0, "vsini": star["vsini"], "resolution": 28_000.0, "alpha": 0.0}
     return Settings(
