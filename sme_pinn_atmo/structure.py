@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -113,9 +114,7 @@ class ModelAtmosphere:
         tau = self.tau_ross.reshape(-1, self.n_depth)[0]
         if not tau[0] <= 1.0 <= tau[-1] or self.n_depth < 4 or np.any(self.tau_ross != tau):
             return np.full(np.shape(self.temperature), np.nan)
-        ln_tau = np.log(tau)
-        above = physics.from_unit_depth(ln_tau, physics.integration_matrix(ln_tau))
-        return physics.height(tau, self.opacity, self.density, above)
+        return physics.height(tau, self.opacity, self.density, _above(np.log(tau).tobytes()))
 
     @property
     def geometry(self) -> Any:
@@ -199,3 +198,12 @@ class ModelAtmosphere:
             f"<ModelAtmosphere {self.source or 'of unknown source'}: {stars}, {self.n_depth} layers, "
             f"log tau {log_tau.min():.3f}..{log_tau.max():.3f}; {values}>"
         )
+
+
+@lru_cache(maxsize=8)
+def _above(ln_tau: bytes) -> NDArray[np.float64]:
+    """`physics.from_unit_depth` of depths, nearly always those of a model: it takes longer than a prediction."""
+    depths = np.frombuffer(ln_tau)
+    matrix = physics.from_unit_depth(depths, physics.integration_matrix(depths))
+    matrix.setflags(write=False)
+    return matrix
