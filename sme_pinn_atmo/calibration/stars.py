@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..stars.instrument import LineSpread, bin_pixels, even_velocity
-from ..stars.settings import Settings
+from ..stars.settings import Settings, read_toml
 from ..stars.spectrum import ObservedSpectrum, read_spectrum
 from ..stars.windows import Windows
 from .shared import LineOptions
@@ -114,20 +113,7 @@ def read_stars(path: str | Path) -> tuple[list[CalibrationStar], LineOptions, st
 
     Raises FileNotFoundError for no such file, ValueError for what is not TOML, unknown names or missing ones.
     """
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    path = Path(path)
-    if not path.is_file():
-        path = packaged_stars().get(path.name, path) if path.parent == Path() else path
-    if not path.is_file():
-        raise FileNotFoundError(f"there are no stars {path}; packaged: {', '.join(packaged_stars()) or 'none'}")
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise ValueError(f"{path} is not TOML: {problem}") from None
+    path, data = read_toml(path, packaged_stars(), "stars")
     known = (*_COMMON, "stars", "lines", "list", "windows", "mask")
     if unknown := [t for t in data if t not in known]:
         raise ValueError(f"{path}: nothing is called {unknown[0]!r}; allowed: {', '.join(known)}")

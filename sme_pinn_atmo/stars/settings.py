@@ -16,7 +16,7 @@ from .parameters import Parameters
 from .spectrum import read_spectrum
 from .windows import Windows
 
-__all__ = ["Settings", "packaged_settings"]
+__all__ = ["Settings", "packaged_settings", "read_toml"]
 
 _FOLDER = Path(__file__).parent.parent / "data" / "stars"
 
@@ -36,6 +36,27 @@ _KNOWN = {
 def packaged_settings() -> dict[str, Path]:
     """Settings that come with the package, by file name ("18sco.toml")."""
     return {path.name: path for path in sorted(_FOLDER.glob("*.toml"))}
+
+
+def read_toml(path: str | Path, packaged: Mapping[str, Path], what: str) -> tuple[Path, dict[str, Any]]:
+    """What a TOML file holds, and which it is: a name of `packaged` that is no file is that one; `what` is for errors.
+
+    Raises FileNotFoundError for no such file, ValueError for what is not TOML.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    path = Path(path)
+    if not path.is_file():
+        path = packaged.get(path.name, path) if path.parent == Path() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"there are no {what} {path}; packaged: {', '.join(packaged) or 'none'}")
+    try:
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise ValueError(f"{path} is not TOML: {problem}") from None
 
 
 @dataclass(frozen=True)
@@ -73,21 +94,8 @@ class Settings:
 
         Raises FileNotFoundError for no such file, ValueError for what is not TOML, unknown names or missing ones.
         """
-        if sys.version_info >= (3, 11):
-            import tomllib
-        else:
-            import tomli as tomllib
-
-        path = Path(path)
-        if not path.is_file():
-            path = packaged_settings().get(path.name, path) if path.parent == Path() else path
-        if not path.is_file():
-            raise FileNotFoundError(f"there are no settings {path}; packaged: {', '.join(packaged_settings())}")
-        try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-            raise ValueError(f"{path} is not TOML: {problem}") from None
-        return cls.from_dict(data, path)
+        file, data = read_toml(path, packaged_settings(), "settings")
+        return cls.from_dict(data, file)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], path: Path = Path("star.toml")) -> Settings:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..stars.settings import read_toml
 from .instrument import Band
 from .labels import DRAWS, RELATIONS, check_label
 
@@ -142,21 +142,8 @@ class Survey:
 
         Raises FileNotFoundError for no such file, ValueError for what is not TOML, unknown names or missing ones.
         """
-        if sys.version_info >= (3, 11):
-            import tomllib
-        else:
-            import tomli as tomllib
-
-        path = Path(path)
-        if not path.is_file():
-            path = presets().get(path.name, path) if path.parent == Path() else path
-        if not path.is_file():
-            raise FileNotFoundError(f"there are no settings {path}; packaged: {', '.join(presets())}")
-        try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-            raise ValueError(f"{path} is not TOML: {problem}") from None
-        return cls.from_dict(data, path)
+        file, data = read_toml(path, presets(), "settings")
+        return cls.from_dict(data, file)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], path: Path = Path("survey.toml")) -> Survey:
