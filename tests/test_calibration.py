@@ -24,10 +24,11 @@ from sme_pinn_atmo.calibration.run import _loss, _slope, _weight
 from sme_pinn_atmo.calibration.shared import changed_lines, colours, moved, prior_errors, shared_parameters
 from sme_pinn_atmo.calibration.writers import abo_width, read_moog_lines
 from sme_pinn_atmo.cli import main
+from sme_pinn_atmo.stars.corrections import CORRECTED
 from sme_pinn_atmo.stars.fit import Options
 from sme_pinn_atmo.stars.settings import Settings
 from sme_pinn_atmo.stars.spectrum import ObservedSpectrum
-from sme_pinn_atmo.stars.synthesis import LineChange, Synthesis
+from sme_pinn_atmo.stars.synthesis import LineChange, Synthesis, lines_near
 from sme_pinn_atmo.stars.windows import Windows
 from sme_pinn_atmo.validation.calibration import _left_out_table, format_recovery, laboratory, recovery, without
 
@@ -212,6 +213,23 @@ def test_jobs_are_done_anywhere_and_kept(tmp_path: Path) -> None:
     assert Job.runs == 2
 
 
+def test_a_line_that_gets_weaker_stays_among_those_near_a_window() -> None:
+    """Which lines reach a window from far away depends on log gf, and a selection is of the lines as they were."""
+    lines, window = spectra.read_lines(), (6153.0, 6157.0)
+    star = jobs.StarModel("atlas12", 1.5, {"teff": 5777.0, "logg": 4.44, "vmic": 1.0, "resolution": 30_000.0})
+    near = np.flatnonzero(lines_near(lines, [window]))
+    ca = near.tolist().index(int(np.argmin(np.abs(np.asarray(lines["wlcent"]) - 6162.173))))
+    selection = jobs.SelectJob(star, lines[near], window).run()
+    assert selection.strong[ca]
+    job = jobs.LineJob(star, lines[near], window, selection, total=0)
+    weaker = replace(job, lines=lines[near])
+    gf = weaker.lines._lines["gflog"].to_numpy().copy()
+    gf[ca] -= 1.2
+    weaker.lines._lines = weaker.lines._lines.assign(gflog=gf)
+    assert not lines_near(weaker.lines, [window])[ca]
+    assert 0 < np.abs(weaker.run().flux - job.run().flux).max() < 0.01
+
+
 def test_only_flux_below_the_model_loses_its_weight() -> None:
     """Weight times residual is the derivative of the loss, and the slope its derivative; above 3 sigma it goes on."""
     off = np.array([-30.0, -2.0, 0.5, 2.9, 3.1, 30.0])
@@ -386,6 +404,10 @@ def test_corrections_are_written_read_and_applied(mock: Any, corrections: Path) 
     want = changed_lines(lines, mock[1].shared, mock[1].change)
     assert np.abs(np.asarray(corrected["gflog"]) - np.asarray(want["gflog"])).max() < 1e-4
     assert np.ptp(np.asarray(corrected["gflog"]) - np.asarray(lines["gflog"])) > 0.1
+    error = np.asarray(corrected[CORRECTED])
+    known = np.array(["unconstrained" not in str(f) for f in read.table["flags"]])
+    assert np.isfinite(error).sum() == sum(len(m) for m, k in zip(read.match(lines), known, strict=True) if k)
+    assert np.nanmin(error) == pytest.approx(np.asarray(read.table["error"])[known].min())
     assert "has others" in read.apply(corrected)[1][0]
     with pytest.raises(ValueError, match="no line of the list"):
         read.apply(lines[np.asarray(lines["wlcent"]) > 6172])
@@ -412,6 +434,10 @@ def test_a_fit_takes_corrections(corrections: Path, tmp_path: Path) -> None:
     fits = [s.run() for s in both]
     assert fits[0].provenance["lines_sha256"] != fits[1].provenance["lines_sha256"]
     assert [any("solar abundances grevesse2007" in w for w in f.warnings) for f in fits] == [True, False]
+    text = (tmp_path / "star.toml").read_text().replace("[fit]", "[fit]\ncorrected_scatter = 0.149")
+    (tmp_path / "worse.toml").write_text(text)
+    worse = Settings.read(tmp_path / "worse.toml").run()  # as wrong as a line of the list
+    assert worse.errors.scaled["monh"] > 1.2 * fits[0].errors.scaled["monh"]
 
 
 def test_vald_files_come_back_as_they_were(corrections: Path, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_what_is_wrong_is_said(observed: ObservedSpectrum, clean: tuple[np.ndarr
 
 def test_windows_are_tables_that_one_can_edit(tmp_path: Path) -> None:
     assert set(WINDOW_SETS) == {
-        "galah", "galah-wide", "gaia-rvs", "apogee", "solar-report", "solar-type", "telluric-bands"
+        "galah", "galah-wide", "galah-bands", "gaia-rvs", "apogee", "solar-report", "solar-type", "telluric-bands"
     }  # fmt: skip
     for name in WINDOW_SETS:
         table = Windows.read(name)

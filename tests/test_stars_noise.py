@@ -5,8 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sme_pinn_atmo import spectra
+from sme_pinn_atmo.stars.corrections import CORRECTED
 from sme_pinn_atmo.stars.model import ObservedWindow
-from sme_pinn_atmo.stars.noise import LineErrors, line_groups, line_shapes, look_again, weighed
+from sme_pinn_atmo.stars.noise import (
+    LineErrors,
+    group_scatter,
+    line_groups,
+    line_scatters,
+    line_shapes,
+    look_again,
+    weighed,
+)  # fmt: skip
 
 FLOOR = 0.005
 WAVE = np.arange(6000.0, 6020.0, 0.05)
@@ -76,3 +86,17 @@ def test_lines_share_what_all_do() -> None:
     shapes = line_shapes(wave, lines.sum(axis=1), np.array([6001.0, 6001.1, 6002.0]), np.full(3, 0.5), np.arange(3))
     np.testing.assert_allclose(shapes, lines, atol=0.02)
     np.testing.assert_allclose(shapes.sum(axis=1), lines.sum(axis=1), atol=0.002)
+
+
+def test_corrected_lines_err_by_what_their_correction_leaves() -> None:
+    lines = spectra.read_lines()[np.arange(4)]
+    assert set(line_scatters(lines, 0.15, 0.05)) == {0.15}
+    lines._lines = lines._lines.assign(**{CORRECTED: [np.nan, 0.0, 0.12, 0.4]})
+    np.testing.assert_allclose(line_scatters(lines, 0.15, 0.05), [0.15, 0.05, 0.13, 0.15])
+    np.testing.assert_allclose(line_scatters(lines, 0.15, 0.0), [0.15, 0.0, 0.12, 0.15])
+    assert not line_scatters(lines, 0.0, 0.05).any()  # the list is exact
+
+
+def test_a_group_errs_as_its_deepest_lines_do() -> None:
+    found = group_scatter(np.array([0.05, 0.15, 0.1]), np.array([0.3, 0.1, 0.2]), np.array([7, 7, 2]))
+    np.testing.assert_allclose(found, [0.1, 0.075])  # groups in order of their numbers, as the columns of shapes

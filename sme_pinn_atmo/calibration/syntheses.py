@@ -57,9 +57,11 @@ class StarModel:
     geometry: str | None = None
     mass: float | None = None
 
-    def synthesis(self, lines: Any, windows: Sequence[tuple[float, float]], rough: bool = False) -> Synthesis:
+    def synthesis(
+        self, lines: Any, windows: Sequence[tuple[float, float]], rough: bool = False, all_lines: bool = False
+    ) -> Synthesis:
         """A `Synthesis`, of the deeper lines alone on a coarser grid where it is to be `rough`."""
-        options: dict[str, Any] = {"threshold": _ROUGH} if rough else {}
+        options: dict[str, Any] = {"all_lines": all_lines, **({"threshold": _ROUGH} if rough else {})}
         source = _source(self.model, self.geometry, self.mass) if isinstance(self.model, str) else self.model
         return Synthesis(
             source, lines, windows, step=self.step * (_COARSER if rough else 1.0), pattern=self.pattern, **options
@@ -155,7 +157,8 @@ class LineJob:
         )  # fmt: skip
 
     def run(self) -> Spectrum:
-        synthesis = self.star.synthesis(self.lines, [self.window])
+        # All of them: the selection is of these, and which lines reach how far depends on log gf.
+        synthesis = self.star.synthesis(self.lines, [self.window], all_lines=True)
         synthesis.use(self.selection)
         place = np.cumsum(self.selection.strong) - 1  # of a line among those in use
         chosen = [place[m[self.selection.strong[m]]] for m in self.members]

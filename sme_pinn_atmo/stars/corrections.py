@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..calibration.run import Calibration
     from ..calibration.shared import Shared
 
-__all__ = ["KINDS", "Corrections", "moved", "packaged_corrections"]
+__all__ = ["CORRECTED", "KINDS", "Corrections", "moved", "packaged_corrections"]
 
 Array = NDArray[np.float64]
 
@@ -28,6 +28,9 @@ _FOLDER = Path(__file__).parents[1] / "calibration" / "data"
 #: Columns of PySME's lists that can be free, and what they are called: log gf [dex], van der Waals width [dex],
 #: wavelength [mA].
 KINDS = {"gflog": "log gf", "gamvw": "van der Waals width", "wlcent": "wavelength"}
+
+#: Column of a corrected list: the error of the log gf of each line [dex], NaN where it is the list's own.
+CORRECTED = "gflog_error"
 
 #: A line is that of a correction within so much in wavelength [A] and excitation [eV].
 _NEAR, _LEVEL = 0.01, 0.005
@@ -168,7 +171,7 @@ class Corrections:
                 "log_gf_sha256": hashlib.sha256(text.encode()).hexdigest()}  # fmt: skip
 
     def apply(self, lines: Any) -> tuple[Any, list[str]]:
-        """A corrected copy of a list, and warnings in sentences.
+        """A corrected copy of a list, and warnings in sentences; its column `CORRECTED` says how well log gf are known.
 
         A change is of the log gf that the list had which was calibrated. A list with other values of these lines gets
         the changes too, and a warning. Corrections for parts of the spectrum that the list does not have do nothing.
@@ -184,11 +187,15 @@ class Corrections:
         table = lines._lines.copy()
         kinds = {text: column for column, text in KINDS.items()}
         changed = {column: table[column].to_numpy(dtype=float).copy() for column in KINDS}
+        error = np.full(len(table), np.nan)
         for row, of in zip(self.table, members, strict=True):
             column = kinds[str(row["parameter"])]
             changed[column][of] = moved(column, changed[column][of], float(row["change"]))
+            if column == "gflog" and "unconstrained" not in str(row["flags"]):
+                error[of] = float(row["error"])
         for column, values in changed.items():
             table[column] = np.maximum.accumulate(values) if column == "wlcent" else values
+        table[CORRECTED] = error
         corrected = copy(lines)
         corrected._lines = table
         return corrected, self._doubts(lines, members, hit)

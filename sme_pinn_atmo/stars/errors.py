@@ -180,7 +180,7 @@ def _zero_point(state: Any, columns: Sequence[Array], covariance: Array, matches
     """(n,) how far the fit moves when all log gf are off together: no average over lines takes that away."""
     gradient = np.zeros(columns[0].shape[1])
     for window, matched, c, seen in zip(state.observed, matches, columns, state.all_lines, strict=False):
-        moved = seen[:, None] * (_COMMON * state.options.line_scatter)
+        moved = _COMMON * seen[:, None]
         gradient += c.T @ project(window, matched, moved, degree=state.options.degree,
                                   velocity=state.options.velocity == "window")[:, 0]  # fmt: skip
     return np.asarray(np.abs(covariance @ gradient))

@@ -14,7 +14,7 @@ from . import parameters as par
 from .errors import Errors, estimate
 from .instrument import LineSpread, broaden, resample
 from .model import Match, ObservedWindow, broadened, cut, first_velocity, match, normalised_flux, project
-from .noise import LineErrors, line_groups, line_shapes, look_again, weighed
+from .noise import LineErrors, group_scatter, line_groups, line_scatters, line_shapes, look_again, weighed
 from .parameters import Parameters
 from .spectrum import ObservedSpectrum
 from .synthesis import Intensities, Synthesis, pool
@@ -67,6 +67,8 @@ class Options:
     floor : error added to those of the spectrum in quadrature, as a fraction of the continuum: no line list is better
     line_scatter : standard deviation of the errors of log gf [dex]; every line's strength is free within it, see
         `noise`; 0 takes the list to be exact, and pixels to be independent
+    corrected_scatter : the same of lines with corrections, in quadrature with the error of the correction: what a
+        calibrated log gf cannot mend, for NLTE, 3D and a star's own abundances make the same line err otherwise in each
     hydrogen_scatter : the same of the wings of hydrogen [dex], which 1D LTE has wrong (Barklem 2007, Amarsi et al.
         2018); only with `line_scatter`
     clip : residuals beyond so many robust standard deviations are left out (0 for none): tellurics, defects
@@ -83,6 +85,7 @@ class Options:
     degree: int = 1
     floor: float = 0.005
     line_scatter: float = 0.15
+    corrected_scatter: float = 0.05
     hydrogen_scatter: float = 0.1
     clip: float = 6.0
     points: float = 4.0
@@ -102,7 +105,7 @@ class Options:
         for name, low, high in (("degree", -1, 8), ("iterations", 1, 100), ("processes", 1, 1024)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} = {getattr(self, name)}; allowed: {low} to {high}")
-        for name in ("floor", "line_scatter", "hydrogen_scatter", "clip", "points"):
+        for name in ("floor", "line_scatter", "corrected_scatter", "hydrogen_scatter", "clip", "points"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} = {getattr(self, name):g}; allowed: 0 or more")
 
@@ -351,19 +354,21 @@ class _Fit:
         metal = species.astype(str) != "H 1"
         depth = self.coarse.depths()
         groups = line_groups(species.astype(str), centre.astype(float), excitation.astype(float))
+        every = line_scatters(coarse, self.options.line_scatter, self.options.corrected_scatter)
         self.line_errors, self.all_lines = [], []
         for i, (window, velocity) in enumerate(zip(self.observed, self.velocities, strict=True)):
             grid = self.coarse.waves[window.number]
             here = metal & (centre > grid[0]) & (centre < grid[-1])
             narrow, metals, hydrogen = point.response[window.number]
             shapes = line_shapes(grid, narrow, centre[here].astype(float), depth[here], groups[here])
-            scatter = np.r_[np.full(shapes.shape[1], self.options.line_scatter), self.options.hydrogen_scatter]
+            scatter = group_scatter(every[here], depth[here], groups[here])
             broad = np.array([broaden(s, self.coarse.step, width) for s in shapes.T]).reshape(-1, len(grid))
             # Together they are what all lines do: a rest would pass for something that no line's error can do.
             total = broad.sum(axis=0)
             broad *= np.clip(metals / np.where(np.abs(total) > 1e-6, total, 1.0), 0.3, 3.0)
             seen = [resample(grid, s, window.wave, velocity)[0] for s in (*broad, hydrogen)]
-            self.all_lines.append(resample(grid, metals, window.wave, velocity)[0])
+            self.all_lines.append(resample(grid, scatter @ broad, window.wave, velocity)[0])
+            scatter = np.r_[scatter, self.options.hydrogen_scatter]
             self.line_errors.append(LineErrors.of(np.column_stack(seen), scatter, self.options.floor))
             self.observed[i] = weighed(
                 replace(window, width=float(np.hypot(width, _NARROW))), self.line_errors[i], self.options.floor

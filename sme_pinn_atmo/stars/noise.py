@@ -10,14 +10,19 @@ says they are, and get a strength of their own as well.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import constants, linalg, sparse
 
+from .corrections import CORRECTED
 from .model import ObservedWindow
 
-__all__ = ["LineErrors", "Weights", "line_groups", "line_shapes", "look_again", "weighed", "weights_of"]
+__all__ = [
+    "LineErrors", "Weights", "group_scatter", "line_groups", "line_scatters", "line_shapes", "look_again", "weighed",
+    "weights_of",
+]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -78,6 +83,27 @@ def line_groups(species: NDArray[np.str_], centre: Array, excitation: Array) -> 
     groups = np.empty(len(centre), dtype=np.int64)
     groups[order] = np.concatenate([[0], np.cumsum(new)])
     return groups
+
+
+def line_scatters(lines: Any, scatter: float, corrected: float) -> Array:
+    """(n_line,) standard deviation of the error of each line's log gf [dex].
+
+    scatter : of lines as the list has them. Corrected ones (`Corrections.apply` leaves the error of the correction with
+    them) have that error and `corrected` in quadrature, and no more than the others.
+    """
+    found = np.full(len(lines), scatter)
+    if CORRECTED in lines.columns:
+        error = np.asarray(lines[CORRECTED], dtype=float)
+        found = np.fmin(found, np.hypot(error, corrected))  # NaN: not corrected
+    return found
+
+
+def group_scatter(scatter: Array, depth: Array, groups: NDArray[np.int64]) -> Array:
+    """(m,) scatter of each group of lines, in the order of `line_shapes`: mean of its lines (n_line,), by depth."""
+    kinds, column = np.unique(groups, return_inverse=True)
+    weight = np.maximum(depth, 1e-12)
+    total = np.bincount(column, weight, len(kinds))
+    return np.asarray(np.bincount(column, weight * scatter, len(kinds)) / total)
 
 
 def line_shapes(

@@ -26,8 +26,8 @@ _KNOWN = {
              "line_spread"),
     "model": ("name", "pattern", "geometry", "mass"),
     "start": None,
-    "fit": ("free", "velocity", "degree", "floor", "line_scatter", "hydrogen_scatter", "clip", "points",
-            "normalise", "iterations", "step", "atmosphere_errors", "line_errors"),
+    "fit": ("free", "velocity", "degree", "floor", "line_scatter", "corrected_scatter", "hydrogen_scatter", "clip",
+            "points", "normalise", "iterations", "step", "atmosphere_errors", "line_errors"),
     "priors": None,
     "ties": None,
 }  # fmt: skip

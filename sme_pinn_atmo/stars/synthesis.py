@@ -170,6 +170,7 @@ class Synthesis:
     step : of the velocity grid [km/s]; lines have a standard deviation of about 1 km/s, and 1.5 serves R below 40,000
     threshold : depth below which a line goes into the veil, and total depth in 0.1 A that may be left out
     pattern : see `star_structure`; geometry, mass : see `atmosphere_source`
+    all_lines : take all lines that are given; else those that matter in the windows, see `lines_near`
 
     Raises ValueError for a window in which the list has no line.
     """
@@ -177,7 +178,7 @@ class Synthesis:
     def __init__(
         self, model: Any, lines: Any, windows: Sequence[tuple[float, float]], *, step: float = 1.0,
         threshold: tuple[float, float] = (1.5e-3, 2e-5), pattern: str = "asplund2009",
-        geometry: str | None = None, mass: float | None = None,
+        geometry: str | None = None, mass: float | None = None, all_lines: bool = False,
     ) -> None:  # fmt: skip
         self.windows = tuple((float(low), float(high)) for low, high in windows)
         self.step, self.threshold, self.pattern = float(step), threshold, pattern
@@ -187,7 +188,7 @@ class Synthesis:
         for low, high in self.windows:
             if not ((centre > low) & (centre < high)).any():
                 raise ValueError(f"the line list has no line between {low:g} and {high:g} A")
-        self.lines = lines[lines_near(lines, self.windows)]
+        self.lines = lines if all_lines else lines[lines_near(lines, self.windows)]
         self.waves = tuple(_velocity_grid(low, high, self.step) for low, high in self.windows)
         self.selection: Selection | None = None
         self.chosen = self.lines
