@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import __version__
-from .emulator import Emulator, replacing
+from .emulator import Emulator
+from .files import replacing
 
 __all__ = ["dask_rates", "format_rows", "plot", "run"]
 

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import __version__
-from .emulator import Emulator, write_atomically
-from .labels import as_planes
+from .emulator import Emulator
+from .emulator.labels import as_planes
+from .files import write_atomically
 from .physics import curvature
 from .structure import PROFILES, ModelAtmosphere
 
@@ -198,7 +199,7 @@ def _to_labels(
 ) -> dict[str, NDArray[np.float64]]:  # fmt: skip
     from astropy.units import Quantity, Unit, UnitConversionError
 
-    from .labels import LABEL_UNITS
+    from .emulator.labels import LABEL_UNITS
 
     unknown = [k for k in columns if k not in labels]
     if unknown:
@@ -370,7 +371,7 @@ def _lay_out(
     h5py: Any, part: Path, emulator: Emulator, n: int, depths: NDArray[np.float64], names: Sequence[str],
     dtype: np.dtype[Any],
 ) -> None:  # fmt: skip
-    from .labels import LABEL_UNITS
+    from .emulator.labels import LABEL_UNITS
 
     with h5py.File(part, "w") as file:
 

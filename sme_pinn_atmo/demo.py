@@ -72,7 +72,8 @@ def _plot(
 ) -> None:
     from matplotlib.figure import Figure
 
-    from .emulator import Emulator, replacing
+    from .emulator import Emulator
+    from .files import replacing
 
     atm = Emulator.load(model).predict(teff=fit["teff"], logg=fit["logg"], m_h=fit["monh"], vturb=1.0)
     figure = Figure(figsize=(9, 8), layout="constrained")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .composition import ALPHA_ELEMENTS
-from .emulator import replacing
+from .files import replacing
 from .quiet import quiet_pysme
 from .stars.lines import read_vald as read_lines
 from .stars.spectrum import ObservedSpectrum
@@ -80,7 +80,7 @@ def star(
     from pysme.abund import Abund
     from pysme.sme import SME_Structure
 
-    from .pysme import PinnAtmosphereGrid
+    from .codes.pysme import PinnAtmosphereGrid
 
     sme = SME_Structure()
     sme.teff, sme.logg, sme.monh = teff, logg, monh

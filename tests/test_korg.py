@@ -18,7 +18,7 @@ from sme_pinn_atmo import DomainError, composition, korg
 from sme_pinn_atmo.cli import main
 from sme_pinn_atmo.emulator import Emulator
 
-BRIDGE = Path(korg.__file__).parent / "julia_bridge"
+BRIDGE = Path(korg.__file__).parents[1] / "julia_bridge"
 JULIA_LABELS = {"Teff", "logg", "m_H", "alpha_m", "vturb"}
 
 

@@ -18,10 +18,10 @@ import pandas as pd
 import pysme
 from pysme.solve import SME_Solver, solve
 from pysme.synthesize import Synthesizer, synthesize_spectrum
+from sme_pinn_atmo.pysme import _SUPPORTED, OutsideDomainError, register, star_labels
 
 from sme_pinn_atmo import PinnAtmosphereGrid, models
 from sme_pinn_atmo.emulator import ModelFileError
-from sme_pinn_atmo.pysme import _SUPPORTED, OutsideDomainError, register, star_labels
 
 from .test_pysme import WAVE, star
 
@@ -139,7 +139,7 @@ def test_other_versions_of_pysme_are_refused(monkeypatch: pytest.MonkeyPatch, ve
 
 def test_the_supported_versions_are_the_same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     low, high = (".".join(map(str, v)) for v in _SUPPORTED)
-    for name in ("pyproject.toml", "sme_pinn_atmo/pysme.py", "docs/pysme.md"):
+    for name in ("pyproject.toml", "sme_pinn_atmo/codes/pysme.py", "docs/pysme.md"):
         assert f"pysme-astro>={low},<{high}" in (ROOT / name).read_text(encoding="utf-8")
     for version in (f"{low}.0", f"{low}.99", "0+unknown"):
         monkeypatch.setattr(pysme, "__version__", version)

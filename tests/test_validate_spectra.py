@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 from sme_pinn_atmo import Emulator, demo
 from sme_pinn_atmo.cli import main
-from sme_pinn_atmo.emulator import save_model, write_atomically
+from sme_pinn_atmo.emulator import save_model
+from sme_pinn_atmo.files import write_atomically
 from sme_pinn_atmo.grids import Structures
 from sme_pinn_atmo.validation import spectra
 from sme_pinn_atmo.validation.spectra import WINDOWS, format_failures, format_rows, summarise

@@ -1,4 +1,4 @@
-/** A model (weights, card, domain, errors), and the atmospheres that it predicts: emulator.py and structure.py. */
+/** A model (weights, card, domain, errors), and the atmospheres that it predicts: emulator/model.py and structure.py. */
 
 import { times } from "./dual.js";
 import { elements, meanAtomicMass } from "./composition.js";

@@ -1,7 +1,7 @@
 /**
  * The network, double precision: labels -> features -> branch -> coefficients -> fields on the grid -> structure.
  *
- * The equations are those of `sme_pinn_atmo/runtime.py`; the derivatives travel with the values (dual.js).
+ * The equations are those of `sme_pinn_atmo/emulator/runtime.py`; the derivatives travel with the values (dual.js).
  */
 
 import { Row, add, clip, concatenate, constant, divide, each, exp, larger, log, log1p, multiply, product, sigmoid, silu,

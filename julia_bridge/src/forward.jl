@@ -1,5 +1,5 @@
 # The network: labels -> features -> branch -> coefficients -> fields on the grid -> integrated structure.
-# The equations are those of sme_pinn_atmo/runtime.py.
+# The equations are those of sme_pinn_atmo/emulator/runtime.py.
 
 # Columns of `log_profiles`, natural logarithms; density only of a model that knows spheres.
 const FIELDS = ("temperature", "opacity", "radiative_acceleration", "electron_density", "rhox", "gas_pressure",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..emulator import write_atomically
+from ..files import write_atomically
 from ..stars.corrections import Corrections
 from .run import Calibration
 from .shared import LineOptions

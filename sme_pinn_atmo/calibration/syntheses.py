@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ..emulator import write_atomically
+from ..files import write_atomically
 from ..stars.instrument import LineSpread, disk_flux
 from ..stars.model import normalised_flux
 from ..stars.parameters import BROADENING

@@ -13,7 +13,7 @@ from scipy import constants
 from scipy.special import gamma as gamma_function
 
 from ..composition import SOLAR_SCALES
-from ..emulator import write_atomically
+from ..files import write_atomically
 from ..stars.corrections import Corrections
 from .shared import KINDS
 

@@ -181,9 +181,9 @@ def export_julia(model: str | None, path: Path | None, everything: bool, golden:
     Example: sme-pinn-atmo export-julia atlas12 julia_bridge/models/atlas12.pinn
     Example: sme-pinn-atmo export-julia --all
     """
+    from ..codes.julia_export import export_all, write_golden
+    from ..codes.julia_export import export_julia as export
     from ..emulator import Emulator
-    from ..julia_export import export_all, write_golden
-    from ..julia_export import export_julia as export
 
     if everything:
         if model or path or golden:

@@ -88,7 +88,7 @@ def write_table(path: Path, table: Any, kind: str) -> None:
 
     import numpy as np
 
-    from ..emulator import write_atomically
+    from ..files import write_atomically
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of keywords longer than FITS had them once

@@ -40,7 +40,7 @@ def benchmark(model: str, path: Path | None, plot: Path | None, dask: bool, page
     import json
 
     from .. import benchmark as speed
-    from ..emulator import write_atomically
+    from ..files import write_atomically
 
     if page:
         if plot is not None or dask:

@@ -178,7 +178,7 @@ def fit(
     """
     import json
 
-    from ..emulator import write_atomically
+    from ..files import write_atomically
     from ..stars.fit import Options
     from ..stars.page import as_dict, plot_windows, summary, write_results
     from ..stars.settings import Settings

@@ -36,7 +36,7 @@ def survey(
     """
     import json
 
-    from ..emulator import write_atomically
+    from ..files import write_atomically
     from ..survey import Survey, make, plan, presets
 
     if copy is not None:

@@ -49,7 +49,7 @@ def solar(
     Example: sme-pinn-atmo validate solar
     Example: sme-pinn-atmo validate solar --window 6140 6180 --window 6400 6440
     """
-    from ..korg import KorgError
+    from ..codes.korg import KorgError
     from ..validation import solar as sun
     from ..validation.solar_tables import format_lines, format_rows, format_sensitivity
 
@@ -135,9 +135,9 @@ def folds(models: tuple[str, ...], data: tuple[Path, ...], into: str | None, plo
     Example: sme-pinn-atmo validate folds fold1.safetensors fold2.safetensors --data atlas12.npz
     """
     from ..emulator import Emulator, update_card
+    from ..emulator.uncertainty import ERROR_FIELDS
     from ..grids import read
     from ..training.errors import calibration, fit_error_model, heldout_errors
-    from ..uncertainty import ERROR_FIELDS
     from ..validation.scores import (
         format_scores,
         heldout_rows,
@@ -444,7 +444,7 @@ def calibration(
     from dataclasses import replace
 
     from ..calibration import Corrections, read_stars
-    from ..emulator import write_atomically
+    from ..files import write_atomically
     from ..stars.lines import galah_lines, read_lines
     from ..stars.windows import Windows
     from ..validation import calibration as check

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .. import physics
-from ..emulator import replacing, write_atomically
+from ..emulator.network import HydrostaticNetwork
+from ..files import replacing, write_atomically
 from ..grids import Structures, read
-from ..network import HydrostaticNetwork
 from ..sources import find
 from ..training.data import COLUMNS, TrainingSet, depth_grid, network_fields
 from ..training.loop import profile_loss

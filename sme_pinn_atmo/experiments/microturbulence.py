@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..emulator import Emulator
+from ..emulator.runtime import FIELDS
 from ..grids import COLUMNS, Structures
-from ..runtime import FIELDS
 from ..validation.scores import heldout_rows, predict_like
 
 __all__ = ["PROFILES", "format_rows", "response"]

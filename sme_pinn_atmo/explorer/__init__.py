@@ -27,7 +27,9 @@ def site(names: list[str], documentation: bool = False) -> dict[str, Any]:
     from astropy.units import Unit
     from scipy.constants import Stefan_Boltzmann
 
-    from .. import __version__, composition, continuum, labels, physics
+    from .. import __version__, composition, physics
+    from ..codes import continuum
+    from ..emulator import labels
     from ..structure import PROFILES
 
     elements = {
@@ -62,7 +64,8 @@ def write_site(folder: str | Path, names: list[str] | None = None, *, documentat
     ValueError : no such model
     RuntimeError : the plot library neither came with the package nor can be brought
     """
-    from ..emulator import Emulator, models, write_atomically
+    from ..emulator import Emulator, models
+    from ..files import write_atomically
 
     folder, known = Path(folder), models()
     chosen = {p.stem: p for p in known.values() if p.parent == _PAGE.parents[1] / "models"}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..composition import ALPHA_ELEMENTS, ATOMIC_NUMBER, SOLAR_SCALES
-from ..emulator import write_atomically
+from ..files import write_atomically
 from ..structure import ModelAtmosphere
 from .structures import COLUMNS, GridFileError, Structures, require_physical
 

@@ -12,9 +12,9 @@ import numpy as np
 from astropy.constants import L_sun
 from scipy.constants import Stefan_Boltzmann
 
+from ..codes.continuum import tau_5000
 from ..composition import ALPHA_ELEMENTS, ATOMIC_NUMBER, SOLAR_SCALES
-from ..continuum import tau_5000
-from ..emulator import write_atomically
+from ..files import write_atomically
 from ..physics import ATOMIC_MASS, BOLTZMANN, integration_matrix
 from ..structure import ModelAtmosphere
 from .structures import GridFileError, Structures, require_physical

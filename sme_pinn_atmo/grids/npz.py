@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import physics
-from ..emulator import write_atomically
+from ..files import write_atomically
 from .structures import COLUMNS, GridFileError, Structures
 
 __all__ = ["read_npz", "write_npz"]

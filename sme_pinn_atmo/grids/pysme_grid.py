@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..composition import SOLAR_SCALES, mean_atomic_mass
-from ..emulator import Emulator, write_atomically
+from ..emulator import Emulator
+from ..files import write_atomically
 from ..physics import BOLTZMANN
 from .npz import load_arrays
 from .structures import COLUMNS, GridFileError, Structures

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..composition import ALPHA_ELEMENTS, ATOMIC_NUMBER, SOLAR_SCALES
-from ..emulator import write_atomically
+from ..files import write_atomically
 from ..structure import ModelAtmosphere
 from .structures import GridFileError, Structures, require_physical
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..emulator import replacing
+from ..files import replacing
 from ..grids import GridFileError, Structures, read_kurucz, write_npz
 from ..grids.kurucz import read_kurucz_text
 from .registry import SETS

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..emulator import replacing, write_atomically
+from ..files import replacing, write_atomically
 from .registry import SETS
 
 __all__ = ["make", "make_lines"]

@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..emulator import replacing
+from ..files import replacing
 from .places import cache_folder, checksum
 from .registry import DataSet, Original
 

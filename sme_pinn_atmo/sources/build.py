@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..emulator import replacing, write_atomically
+from ..files import replacing, write_atomically
 from .bring import bring, call
 from .places import cache_folder, checksum
 from .registry import DataSet

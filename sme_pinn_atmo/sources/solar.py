@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..composition import SOLAR_SCALES
-from ..emulator import replacing, write_atomically
+from ..files import replacing, write_atomically
 
 __all__ = ["check_segment", "make", "read_segment", "read_segments", "write_vald"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..emulator import write_atomically
+from ..files import write_atomically
 
 if TYPE_CHECKING:
     from ..calibration.run import Calibration

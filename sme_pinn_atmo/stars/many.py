@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..emulator import write_atomically
+from ..files import write_atomically
 from .page import as_dict, write_results
 from .settings import Settings
 

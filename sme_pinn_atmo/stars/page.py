@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..emulator import write_atomically
+from ..files import write_atomically
 from .fit import StarFit
 
 __all__ = ["as_dict", "plot_windows", "summary", "write_results"]

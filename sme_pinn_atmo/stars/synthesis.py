@@ -112,7 +112,7 @@ def atmosphere_source(model: Any, geometry: str | None = None, mass: float | Non
     Raises ValueError for a geometry or a mass of what is no model's name.
     """
     if isinstance(model, str) and not model.endswith((".sav", ".npz")):
-        from ..pysme import PinnAtmosphereGrid
+        from ..codes.pysme import PinnAtmosphereGrid
 
         return PinnAtmosphereGrid(model, geometry=geometry, mass=mass)
     if geometry is not None or mass is not None:
@@ -409,7 +409,7 @@ def _shift(sme: Any, source: Any, which: str) -> None:
 
     Raises ValueError for a source without error bars.
     """
-    from ..pysme import star_labels
+    from ..codes.pysme import star_labels
 
     if getattr(source, "emulator", None) is None or source.emulator.errors is None:
         raise ValueError("these atmospheres have no error bars")

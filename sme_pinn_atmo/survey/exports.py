@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..emulator import write_atomically
+from ..files import write_atomically
 from .store import Set
 
 __all__ = ["EXPORTS", "Mock", "export", "mock"]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..composition import ALPHA_ELEMENTS, SOLAR_SCALES
-from ..labels import Domain, DomainError
+from ..emulator.labels import Domain, DomainError
 
 if TYPE_CHECKING:
     from .settings import Survey

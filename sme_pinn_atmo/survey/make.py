@@ -173,7 +173,7 @@ def _card(survey: Survey) -> dict[str, Any]:
     if survey.code == "pysme":
         versions["pysme-astro"] = version("pysme-astro")
     else:
-        from .. import korg
+        from ..codes import korg
 
         versions["Korg"] = korg.version()
     return {

@@ -420,7 +420,7 @@ def _highest(band: Band) -> float:
 
 def _relative_errors(emulator: Any, star: Star, survey: Survey) -> Array:
     """(n_profile, n_depth) error bars of an atmosphere, relative."""
-    from ..uncertainty import ERROR_FIELDS
+    from ..emulator.uncertainty import ERROR_FIELDS
 
     one = {n: np.array(v) for n, v in star.items()}
     labels = atmosphere_labels(one, emulator.card["solar_scale"], solar_pattern(survey.pattern))
@@ -439,7 +439,7 @@ class _Korg:
     """Korg, through juliacall."""
 
     def __init__(self, survey: Survey) -> None:
-        from .. import korg
+        from ..codes import korg
         from ..emulator import Emulator
 
         self.survey, self.korg = survey, korg

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from .. import physics
+from ..emulator.runtime import FIELDS
 from ..grids import MARCS_LOG_TAU, Structures, read
 from ..grids.planes import Plane, in_planes, parse_plane, plane_text
-from ..runtime import FIELDS
 from ..sources import find
 
 __all__ = ["COLUMNS", "Plane", "TrainingSet", "depth_grid", "in_planes", "load_source", "neighbours",

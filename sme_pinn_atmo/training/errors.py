@@ -13,8 +13,8 @@ from scipy.optimize import minimize
 from scipy.special import erf
 
 from ..emulator import Emulator
+from ..emulator.uncertainty import ERROR_FIELDS, ErrorModel, distance_in_steps, logarithmic
 from ..grids import COLUMNS, Structures
-from ..uncertainty import ERROR_FIELDS, ErrorModel, distance_in_steps, logarithmic
 from ..validation.scores import predict_like
 
 __all__ = ["MIN_MODELS", "HeldOut", "calibration", "fit_error_model", "heldout_errors"]

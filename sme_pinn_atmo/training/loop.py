@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..emulator import write_atomically
-from ..labels import Domain, as_planes
-from ..network import HydrostaticNetwork
-from ..runtime import FIELDS
+from ..emulator.labels import Domain, as_planes
+from ..emulator.network import HydrostaticNetwork
+from ..emulator.runtime import FIELDS
+from ..files import write_atomically
 from .data import COLUMNS, TrainingSet, depth_grid, neighbours, network_fields
 from .muon import Muon
 

@@ -17,9 +17,9 @@ from tqdm import tqdm
 from .. import __version__
 from ..composition import SOLAR_SCALES
 from ..emulator import Emulator, save_model
+from ..emulator.labels import Domain
+from ..emulator.runtime import feature_matrix
 from ..grids import Structures, read
-from ..labels import Domain
-from ..runtime import feature_matrix
 from ..sources import find, origin
 from ..validation.scores import score
 from .data import Plane, TrainingSet, depth_grid, in_planes, load_source, plane_text

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..emulator import replacing, write_atomically
+from ..files import replacing, write_atomically
 from ..sources import find
 from ..stars.fit import Options
 from ..stars.lines import galah_lines

@@ -296,7 +296,7 @@ def left_out(
     alone : name of a star; corrections of a calibration of it alone are tried too
     work : folder of the calibration's syntheses; finished fits are kept in `out`
     """
-    from ..emulator import write_atomically
+    from ..files import write_atomically
     from ..stars.many import fit_many, safe_name
     from ..stars.page import as_dict, write_results
     from .benchmarks import reference_stars, settings_of

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..emulator import Emulator, replacing, write_atomically
+from ..emulator import Emulator
+from ..files import replacing, write_atomically
 from ..quiet import quiet_pysme
 from .spectrum import broaden, layers_of, synthesise_windows
 

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..composition import SOLAR_SCALES
-from ..emulator import Emulator, replacing, write_atomically
+from ..emulator import Emulator
+from ..files import replacing, write_atomically
 from ..grids import Structures, read, write_pysme_grid
 from ..quiet import quiet_pysme
 from ..sources import find
@@ -166,7 +167,7 @@ def _star(lines: Any, windows: Sequence[tuple[float, float]], step: float, **lab
 
 def _use(sme: Any, method: str, model: str, grid: Path) -> None:
     """Set the atmosphere source: the PINN, or a grid file that PySME interpolates in."""
-    from ..pysme import PinnAtmosphereGrid
+    from ..codes.pysme import PinnAtmosphereGrid
 
     sme.atmo.source = PinnAtmosphereGrid(model) if method == "pinn" else str(grid)
     sme.atmo.method, sme.atmo.geom = "grid", "PP"

@@ -33,7 +33,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ..emulator import Emulator, ModelFileError, models, write_atomically
+from ..emulator import Emulator, ModelFileError, models
+from ..emulator.labels import DomainError
+from ..files import write_atomically
 from ..grids import (
     MARCS_LOG_TAU,
     GridFileError,
@@ -46,7 +48,6 @@ from ..grids import (
     write_pysme_grid,
     write_turbospectrum,
 )
-from ..labels import DomainError
 
 __all__ = ["DAMAGES", "KINDS", "MEMORY", "SECONDS", "attempt", "damaged", "originals", "run"]
 

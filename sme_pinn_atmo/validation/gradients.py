@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..emulator import Emulator, replacing
+from ..emulator import Emulator
+from ..emulator.runtime import FIELDS
+from ..files import replacing
 from ..grids import COLUMNS, Structures
-from ..runtime import FIELDS
 
 __all__ = ["PROFILES", "Neighbours", "compare", "compare_families", "continuity", "format_rows", "neighbours"]
 

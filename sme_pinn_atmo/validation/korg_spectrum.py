@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import korg
+from ..codes import korg
 from .spectrum import STEP, Layers, grid, kept_flux
 
 __all__ = ["synthesiser"]

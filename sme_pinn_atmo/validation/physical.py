@@ -8,8 +8,8 @@ import numpy as np
 
 from .. import physics
 from ..emulator import Emulator
+from ..emulator.labels import as_planes
 from ..grids import COLUMNS, Structures
-from ..labels import as_planes
 
 __all__ = ["CHECKS", "bent", "violations", "violations_of"]
 

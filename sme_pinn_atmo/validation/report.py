@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..emulator import Emulator, without_nan, write_atomically
+from ..emulator import Emulator
+from ..files import without_nan, write_atomically
 from ..grids import Structures
 
 __all__ = ["MODELS", "PARTS", "Section", "Task", "build", "page"]

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from .. import __version__
-from ..emulator import Emulator, write_atomically
+from ..emulator import Emulator
+from ..files import write_atomically
 from ..grids import read
 from ..sources import SETS, DataMissingError, checksum, find
 from ..sources.build import ensure

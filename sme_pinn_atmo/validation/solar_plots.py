@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..emulator import replacing
+from ..files import replacing
 from .masks import MASK
 from .spectrum import Fit, broaden
 

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from .. import __version__
-from ..emulator import Emulator, replacing, write_atomically
+from ..emulator import Emulator
+from ..files import replacing, write_atomically
 from ..grids import Structures, read, write_pysme_grid
 from ..sources import find
 from .scores import heldout_rows

@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import least_squares
 
 from ..composition import ALPHA_ELEMENTS, mean_atomic_mass
-from ..emulator import write_atomically
+from ..files import write_atomically
 from ..grids import COLUMNS, Structures
 from ..physics import BOLTZMANN
 from ..sources import DataMissingError

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from .. import physics
-from ..emulator import Emulator, replacing
+from ..emulator import Emulator
+from ..files import replacing
 from ..grids import COLUMNS, Structures
 from .scores import TEFF_RANGES, predict_like, relative_errors
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..emulator import replacing, write_atomically
+from ..files import replacing, write_atomically
 from ..stars.lines import galah_lines
 from ..stars.many import fit_many
 from ..stars.page import as_dict, write_results

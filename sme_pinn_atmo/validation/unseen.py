@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..emulator import Emulator, write_atomically
+from ..emulator import Emulator
+from ..files import write_atomically
 from ..grids import Structures, read
 from ..sources import find
 from .scores import heldout_rows

@@ -10,8 +10,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,20 +19,21 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from . import physics
-from .composition import SOLAR_SCALES
+from .. import physics
+from ..composition import SOLAR_SCALES, mean_atomic_mass
+from ..files import without_nan, write_together
+from ..structure import PROFILES, ModelAtmosphere
 from .labels import Domain, DomainError, as_planes
 from .runtime import Network
-from .structure import PROFILES, ModelAtmosphere
 from .uncertainty import ERROR_FIELDS, ErrorModel
 
-__all__ = ["Emulator", "Jacobian", "ModelFileError", "models", "update_card", "user_folder", "without_nan"]
+__all__ = ["Emulator", "Jacobian", "ModelFileError", "models", "save_model", "update_card", "user_folder"]
 
 #: Version of the layout of weights and card; a newer file is refused.
 FORMAT = 1
 
 _ENTRY_POINTS = "sme_pinn_atmo.models"
-_PACKAGED = Path(__file__).parent / "models"
+_PACKAGED = Path(__file__).parents[1] / "models"
 #: Axes of every tensor: f features, h width, k layers, c coefficients, q fields, p components, d depths; of the error
 #: model n held-out models, t models trained on, l labels, e fields, m knots in depth.
 _AXES = {"feature_mean": "f", "feature_scale": "f", "w_in": "hf", "b_in": "h", "w": "khh", "b": "kh", "w_out": "ch",
@@ -339,8 +339,6 @@ class Emulator:
 
     def _atomic_mass(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean atomic mass (...,) and its derivatives (..., n_label), by central differences of a smooth sum."""
-        from .composition import mean_atomic_mass
-
         def mass(y: NDArray[np.float64]) -> NDArray[np.float64]:
             get = {n: y[..., j] for j, n in enumerate(self.domain.labels)}
             return mean_atomic_mass(get.get("m_h", 0.0), get.get("alpha_m", 0.0), self.card["solar_scale"])
@@ -494,17 +492,8 @@ def save_model(path: Path, tensors: Mapping[str, NDArray[Any]], card: Mapping[st
     data = save(dict(tensors))
     full = without_nan({"format": FORMAT, **card, "sha256": hashlib.sha256(data).hexdigest()})
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_all({path.with_suffix(".safetensors"): data,
-                path.with_suffix(".json"): (json.dumps(full, indent=1, allow_nan=False) + "\n").encode()})  # fmt: skip
-
-
-def without_nan(value: Any) -> Any:
-    """The value with None for numbers that are not finite: JSON has none, and browsers refuse the file."""
-    if isinstance(value, Mapping):
-        return {k: without_nan(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_nan(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    text = json.dumps(full, indent=1, allow_nan=False) + "\n"
+    write_together({path.with_suffix(".safetensors"): data, path.with_suffix(".json"): text.encode()})
 
 
 def update_card(name: str | Path, entries: Mapping[str, Any], errors: ErrorModel | None = None) -> None:
@@ -515,34 +504,3 @@ def update_card(name: str | Path, entries: Mapping[str, Any], errors: ErrorModel
         raise ValueError(f"the entry {fixed[0]!r} of a card belongs to its weights")
     tensors = _read_tensors(path, card)
     save_model(path, {**tensors, **(errors.tensors() if errors is not None else {})}, {**card, **entries})
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the target, then rename: a reader sees the old file or the new one, never half of one."""
-    _write_all({path: data})
-
-
-def _write_all(files: Mapping[Path, bytes]) -> None:
-    """`write_atomically` of files that belong together: none is renamed before all are written."""
-    with replacing(*files) as parts:
-        for part, data in zip(parts, files.values(), strict=True):
-            part.write_bytes(data)
-
-
-@contextmanager
-def replacing(*paths: Path) -> Iterator[list[Path]]:
-    """Paths beside `paths` to write to, renamed to them at the end of the block, or deleted where it fails.
-
-    Raises OSError that names the first of `paths`, for a disk that is full or a folder that cannot be written.
-    """
-    parts = [path.with_name(f".{path.name}.part") for path in paths]
-    try:
-        yield parts
-        for part, path in zip(parts, paths, strict=True):
-            part.replace(path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(paths[0])) from error
-    finally:
-        for part in parts:
-            with suppress(OSError):
-                part.unlink()

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import physics
+from .. import physics
 
 __all__ = ["FIELDS", "Network", "feature_matrix"]
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .composition import ALPHA_ELEMENTS, ATOMIC_NUMBER, SOLAR_SCALES, atomic_weight
-from .emulator import Emulator, write_atomically
-from .physics import ATOMIC_MASS, BOLTZMANN, SOLAR_GM
-from .runtime import FIELDS
+from ..composition import ALPHA_ELEMENTS, ATOMIC_NUMBER, SOLAR_SCALES, atomic_weight
+from ..emulator import Emulator
+from ..emulator.runtime import FIELDS
+from ..files import write_atomically
+from ..physics import ATOMIC_MASS, BOLTZMANN, SOLAR_GM
 
 __all__ = ["export_all", "export_julia", "write_golden"]
 
@@ -67,7 +68,7 @@ def export_all() -> list[Path]:
 
     Raises FileNotFoundError outside a clone.
     """
-    bridge = Path(__file__).resolve().parent / "julia_bridge"
+    bridge = Path(__file__).resolve().parents[1] / "julia_bridge"
     if not (bridge / "test").is_dir():
         raise FileNotFoundError(f"{bridge / 'test'} is not there: the Julia package's tests are in a clone only")
     exported = sorted((bridge / "models").glob("*.pinn"))

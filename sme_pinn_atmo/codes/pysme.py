@@ -17,11 +17,11 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 import numpy as np
 from numpy.typing import NDArray
 
-from .composition import SOLAR_SCALES, misfit, warn_of_misfit
+from ..composition import SOLAR_SCALES, misfit, warn_of_misfit
+from ..emulator import Emulator
+from ..emulator.labels import DomainError, as_planes
+from ..structure import ModelAtmosphere
 from .continuum import tau_5000
-from .emulator import Emulator
-from .labels import DomainError, as_planes
-from .structure import ModelAtmosphere
 
 try:
     import pysme

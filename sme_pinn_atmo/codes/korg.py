@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .composition import SOLAR_SCALES, misfit, warn_of_misfit
-from .emulator import Emulator
+from ..composition import SOLAR_SCALES, misfit, warn_of_misfit
+from ..emulator import Emulator
+from ..emulator.labels import Domain, DomainError, as_planes
 from .julia_export import export_julia
-from .labels import Domain, DomainError, as_planes
 
 __all__ = ["KorgError", "Spectrum", "atmosphere", "fit_spectrum", "jacobian", "read_linelist", "synthesize",
            "synthesize_layers", "using_pinn", "version"]  # fmt: skip
@@ -34,7 +34,7 @@ _JULIA_NAMES = {"teff": "Teff", "logg": "logg", "m_h": "m_H", "alpha_m": "alpha_
                 "mass": "mass"}  # fmt: skip
 
 #: The Julia package.
-_BRIDGE = Path(__file__).resolve().parent / "julia_bridge"
+_BRIDGE = Path(__file__).resolve().parents[1] / "julia_bridge"
 
 
 class KorgError(RuntimeError):

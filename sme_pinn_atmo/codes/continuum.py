@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.constants import c, h, k
 from scipy.interpolate import CubicSpline
 
-from .composition import SOLAR_SCALES, mean_atomic_mass
-from .structure import ModelAtmosphere
+from ..composition import SOLAR_SCALES, mean_atomic_mass
+from ..structure import ModelAtmosphere
 
 __all__ = ["opacity_5000", "tables", "tau_5000"]
 

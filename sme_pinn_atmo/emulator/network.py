@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import physics
+from .. import physics
 from .runtime import Network, feature_matrix
 
 __all__ = ["HydrostaticNetwork"]
