@@ -152,7 +152,7 @@ TESTED: dict[str, dict[str, str]] = {
     "validate calibration": {
         "options:test_options_of_a_calibrations_checks_arrive":
             "--part --model --window --off --snr --seed --processes --out --corrections --laboratory --stars --unseen "
-            "--each --halves --alone",
+            "--each --halves --alone --work",
     },
 }  # fmt: skip
 
@@ -540,10 +540,11 @@ def test_options_of_a_calibrations_checks_arrive(folder: Path, monkeypatch: pyte
         "model": "atlas9", "off": 7, "snr": 50.0, "seed": 3, "processes": 4, "work": Path("o/mock")
     }  # fmt: skip
     got = arrived("validation.calibration:left_out", command,
-                  "--part unseen --stars t.toml --unseen a --unseen b --each --halves --alone Sun")  # fmt: skip
-    assert {k: got[k] for k in ("lines", "unseen", "each", "halves", "alone", "processes", "out")} == {
+                  "--part unseen --stars t.toml --unseen a --unseen b --each --halves --alone Sun --work w",
+                  )  # fmt: skip
+    assert {k: got[k] for k in ("lines", "unseen", "each", "halves", "alone", "processes", "work", "out")} == {
         "lines": "t.toml", "unseen": ("a", "b"), "each": True, "halves": True, "alone": "Sun", "processes": 4,
-        "out": Path("o/unseen"),
+        "work": Path("w"), "out": Path("o/unseen"),
     }  # fmt: skip
     (folder / "lab").write_text("")
     assert "--laboratory FILE" in CliRunner().invoke(main, [*command.split(), "--part", "laboratory"]).output

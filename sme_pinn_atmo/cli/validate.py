@@ -412,7 +412,7 @@ def benchmarks(
               show_default=True, help="Stars of the calibration (unseen).")  # fmt: skip
 @click.option("--unseen", multiple=True, help="Benchmark star that is in no calibration; may be given again.")
 @click.option("--each/--unseen-only", default=False, show_default=True, help="Leave each of the STARS out too.")
-@click.option("--halves", is_flag=True, help="Calibrate and fit by halves of the windows too.")
+@click.option("--halves", is_flag=True, help="Fit in every other window too, and in the others (unseen).")
 @click.option("--alone", help="Try a calibration of this star alone, too, such as Sun.")
 @click.option("--model", help="Model in place of what STARS says; of mock stars, atlas12 if left out.")
 @click.option("--corrections", default="galah-atlas12", show_default=True, help="What is compared (laboratory).")
@@ -423,6 +423,8 @@ def benchmarks(
               help="How many log gf are off, by 0.2 dex (mock).")  # fmt: skip
 @click.option("--window", "windows", type=(float, float), multiple=True, help="Window [A] of the mock stars; may be "
               "given again.  [default: those of galah]")  # fmt: skip
+@click.option("--work", type=click.Path(path_type=Path, file_okay=False), help="Folder of a calibration's finished "
+              "syntheses, such as that of `calibrate` (unseen).  [default: OUT/work]")  # fmt: skip
 @click.option("--seed", default=1, show_default=True, help="Seed of noise and errors (mock).")
 @click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, help="Processes at once.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="calibration_report",
@@ -430,7 +432,7 @@ def benchmarks(
 def calibration(
     parts: tuple[str, ...], table: Path, unseen: tuple[str, ...], each: bool, halves: bool, alone: str | None,
     model: str | None, corrections: str, laboratory: Path | None, snr: float, off: int,
-    windows: tuple[tuple[float, float], ...], seed: int, processes: int, out: Path,
+    windows: tuple[tuple[float, float], ...], work: Path | None, seed: int, processes: int, out: Path,
 ) -> None:  # fmt: skip
     """Is a calibration of lines true? Mock stars, benchmark stars that it has not seen, laboratory values.
 
@@ -467,8 +469,8 @@ def calibration(
                 stars = [replace(s, settings=s.settings.with_(model=model)) for s in stars]
             ranges = [w for s in stars for w in s.windows(s.spectrum()).windows]
             path = check.left_out(
-                stars, read_lines(named, ranges), options, out / "unseen", work=out / "work", unseen=unseen, each=each,
-                halves=halves, alone=alone, processes=processes, progress=tell,
+                stars, read_lines(named, ranges), options, out / "unseen", work=work or out / "work", unseen=unseen,
+                each=each, halves=halves, alone=alone, processes=processes, progress=tell,
             )  # fmt: skip
             say(path.read_text(encoding="utf-8"))
         else:

@@ -165,10 +165,12 @@ def _described(settings: Settings) -> bytes:
     """Everything that a result depends on, but for models and line lists that keep their names."""
     found = asdict(settings)
     del found["options"]["processes"]
-    try:
-        found["spectrum_sha256"] = hashlib.sha256(settings.spectrum_file().read_bytes()).hexdigest()
-    except (OSError, ValueError):  # which the fit will say
-        found["spectrum_sha256"] = None
+    for name in ("spectrum", "corrections", "windows"):
+        try:
+            path = settings.spectrum_file() if name == "spectrum" else Path(getattr(settings, name) or "")
+            found[f"{name}_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        except (OSError, ValueError):  # a packaged table, or what the fit will say
+            found[f"{name}_sha256"] = None
     return (json.dumps(found, indent=1, sort_keys=True) + "\n").encode()
 
 

@@ -1,6 +1,6 @@
 """Benchmark stars: parameters from spectra against those from interferometry and other fundamental data.
 
-Fixed before any star was fitted: the windows and masks (`stars.windows`, table "galah"), the free parameters, the
+Fixed before any star was fitted: the windows and masks (`stars.windows`, table `WINDOWS`), the free parameters, the
 start, and the reference: Soubiran et al. 2024 ("v3") where a star is in it, else Heiter et al. 2015 and Jofre et al.
 2014, 2015. v3 is later, homogeneous, and right about Gmb 1830 and HD 140283, whose angular diameters were revised.
 """
@@ -24,7 +24,10 @@ from ..stars.page import as_dict, write_results
 from ..stars.settings import Settings
 from ..stars.windows import Windows
 
-__all__ = ["FREE", "ODFNEW", "main", "reference_stars", "settings_of", "summarise"]
+__all__ = ["FREE", "ODFNEW", "WINDOWS", "main", "reference_stars", "settings_of", "summarise"]
+
+#: Windows that the stars are fitted in.
+WINDOWS = "galah-wide"
 
 FREE = ("teff", "logg", "monh", "vmic", "alpha", "vmac")
 
@@ -69,7 +72,7 @@ def settings_of(star: Mapping[str, Any], number: int, model: str) -> Settings:
     start = {n: star["reference"][n] + sign * _OFF[n] for n in _KEYS}
     start |= {"vmic": 1.3, "vmac": 4.0, "vsini": star["vsini"], "resolution": 28_000.0, "alpha": 0.0}
     return Settings(
-        f"benchmarks:{star['file']}", start, FREE, name=star["name"], lines="galah-lines", windows="galah", model=model,
+        f"benchmarks:{star['file']}", start, FREE, name=star["name"], lines="galah-lines", windows=WINDOWS, model=model,
         options=Options(velocity="window", degree=1, pattern=_PATTERN),
     )  # fmt: skip
 
@@ -94,7 +97,7 @@ def main(
     if unknown:
         raise ValueError(f"no benchmark star {unknown[0]!r}; there are {', '.join(k['name'] for k in known)}")
     chosen = [(i, k) for i, k in enumerate(known) if not stars or k["name"] in stars]
-    lines = galah_lines(Windows.read("galah").windows)
+    lines = galah_lines(Windows.read(WINDOWS).windows)
     rows = []
     for model, correction in ((m, c) for m in models for c in (None, *corrections)):
         source = str(_odfnew_grid(out)) if model == ODFNEW else model

@@ -291,62 +291,52 @@ def left_out(
     ----------
     unseen : benchmark stars that are in no calibration
     each : of the calibration's own stars each is left out once (`without`) and fitted
-    halves : the corrections too that are left when every other window is taken away, fitted in the windows that are
-        left; and the other way round
+    halves : fits in every other window too, and in the others
     alone : name of a star; corrections of a calibration of it alone are tried too
     work : folder of the calibration's syntheses; finished fits are kept in `out`
+    processes : stars at once
     """
     from ..files import write_atomically
     from ..stars.many import fit_many, safe_name
-    from ..stars.page import as_dict, write_results
-    from .benchmarks import reference_stars, settings_of
+    from .benchmarks import WINDOWS, reference_stars, settings_of
 
-    found = calibrate(stars, lines, options, work=work, processes=processes, progress=progress)
-    every = [p.window for p in found.equations]
-    windows = list(dict.fromkeys(every))
-    parts = {"all windows": windows, "odd windows": windows[::2], "even windows": windows[1::2]}
     known = {k["name"]: (i, k) for i, k in enumerate(reference_stars())}
-    names = [n for n in unseen if n in known]
-    if each:
-        names += [s.name for s in stars if s.name in known]
-    single = None
-    if alone is not None:
-        single = calibrate([s for s in stars if s.name == alone], lines, options, work=work, processes=processes,
-                           progress=progress)  # fmt: skip
-    rows = []
+    if wrong := [n for n in unseen if n not in known]:
+        raise ValueError(f"no benchmark star {wrong[0]!r}; there are {', '.join(known)}")
+    names = [*unseen, *(s.name for s in stars if each and s.name in known and s.name not in unseen)]
+    model = str(stars[0].settings.model)
+    every = [s for s in stars if s.name not in unseen]
+    made: dict[str, Calibration | None] = {"as it is": None}
+    for text, chosen in ((f"{alone} alone", [s for s in every if s.name == alone]), ("calibrated", every)):
+        if chosen:
+            made[text] = calibrate(chosen, lines, options, work=work, processes=processes, progress=progress)
+    parts: dict[str, Windows] = {"": Windows.read(WINDOWS)}
+    if halves:
+        parts |= {f", {n} windows": replace(parts[""], windows=parts[""].windows[i::2])
+                  for i, n in enumerate(("odd", "even"))}  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
+    for text, table in parts.items():
+        table.table().write(out / f"windows{safe_name(text)}.ecsv", overwrite=True)
+    settings, rows = [], []
     for name in names:
         number, star = known[name]
-        variants: dict[str, tuple[Calibration | None, str]] = {"as it is": (None, "all windows")}
-        if single is not None:
-            variants[f"{alone} alone"] = (single, "all windows")
-        variants["calibrated"] = (found, "all windows")
-        if halves:
-            variants |= {f"calibrated, {p}": (found, p) for p in list(parts)[1:]}
-        for text, (made, part) in variants.items():
-            folder = out / safe_name(f"{name}, {text}")
-            folder.mkdir(parents=True, exist_ok=True)
-            table = Windows(tuple(parts[part]), stars[0].windows(stars[0].spectrum()).masks)
-            table.table().write(folder / "windows.ecsv", overwrite=True)
-            settings = settings_of(star, number, str(stars[0].settings.model)).with_(
-                windows=str(folder / "windows.ecsv"), name=f"{name}, {text}"
-            )
-            if made is not None:
-                file = folder / "corrections.ecsv"
-                gone = [w for w in windows if w not in parts[part]]
-                without(made, lines, [name], gone).write(file)
-                settings = settings.with_(corrections=str(file))
-
-            def fit(settings: Settings, folder: Path) -> dict[str, Any]:
-                done = settings.with_(processes=processes).run(lines=lines)
-                write_results(done, folder)
-                return as_dict(done)
-
-            progress(f"{name}, {text}")
-            (result,) = fit_many([settings], out, fit=fit, progress=False)
-            rows.append({"star": name, "lines": text, "seen": name not in unseen, "reference": star["reference"],
-                         "result": result})  # fmt: skip
+        for text, calibration in made.items():
+            file = None
+            if calibration is not None:
+                file = out / f"{safe_name(f'{name}, {text}')}.ecsv"
+                without(calibration, lines, [] if name in unseen or text != "calibrated" else [name]).write(file)
+            for part in parts:
+                settings.append(settings_of(star, number, model).with_(
+                    name=f"{name}, {text}{part}", windows=str(out / f"windows{safe_name(part)}.ecsv"),
+                    corrections=None if file is None else str(file),
+                ))  # fmt: skip
+                rows.append({"star": name, "lines": text + part, "seen": name not in unseen,
+                             "reference": star["reference"]})  # fmt: skip
+    results = fit_many(settings, out, processes=processes)
+    for row, result in zip(rows, results, strict=True):
+        row["result"] = result
     path = out / "left_out.md"
-    write_atomically(path, _left_out_table(rows, [s.name for s in stars]).encode())
+    write_atomically(path, _left_out_table(rows, [s.name for s in every]).encode())
     write_atomically(out / "left_out.json", (json.dumps(rows, indent=1) + "\n").encode())
     return path
 
