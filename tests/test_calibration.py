@@ -26,6 +26,7 @@ from sme_pinn_atmo.calibration.writers import abo_width, read_moog_lines
 from sme_pinn_atmo.cli import main
 from sme_pinn_atmo.stars.corrections import CORRECTED
 from sme_pinn_atmo.stars.fit import Options
+from sme_pinn_atmo.stars.lines import read_lines
 from sme_pinn_atmo.stars.settings import Settings
 from sme_pinn_atmo.stars.spectrum import ObservedSpectrum
 from sme_pinn_atmo.stars.synthesis import LineChange, Synthesis, lines_near
@@ -156,6 +157,33 @@ def test_components_of_a_transition_change_together() -> None:
     assert [m.tolist() for m in shared.members] == [[0, 1], [3], [2]]
     changed = changed_lines(lines, shared, np.array([0.3, 0.0, 0.0]))
     assert np.allclose(np.asarray(changed["gflog"]) - np.asarray(lines["gflog"]), [0.3, 0.3, 0, 0, 0, 0])
+
+
+def test_balmer_lines_are_free_where_asked(tmp_path: Path) -> None:
+    """Their wings reach all over a window, and the derivative is that of a list with another log gf."""
+    import h5py
+
+    with h5py.File(tmp_path / "l.h5", "w") as file:  # as Korg has them, wavelengths in vacuum
+        file["wl"], file["formula"] = np.array([6564.6, 6571.0]), np.array([[1, 0, 0], [26, 0, 0]], dtype="u1")
+        file["ionization"], file["log_gf"] = np.ones(2, dtype=int), np.array([0.71, -0.4])
+        for name, values in (("E_lo", [10.2, 4.7]), ("gamma_rad", [8.0] * 2), ("gamma_stark", [-5.0] * 2)):
+            file[name] = np.array(values)
+        file["vdW"] = np.array([0.0, -7.5])
+    lines, window = read_lines(tmp_path / "l.h5"), (6561.0, 6571.0)
+    star = jobs.StarModel("atlas12", 1.5, {**SUN, "resolution": 30_000.0})
+    selection = jobs.SelectJob(star, lines, window).run()
+    assert "H 1" not in shared_parameters(lines, selection.depth, [window], LineOptions()).species
+    shared = shared_parameters(lines, selection.depth, [window], LineOptions(hydrogen=0.15, prior=0.2))
+    assert shared.prior.tolist() == [0.15 if n == "H 1" else 0.2 for n in shared.species]
+    at = np.where(shared.species == "H 1", 0.05, 0.0)
+    assert at.any()
+    near = np.arange(len(lines))
+    made = jobs.shared_job(star, lines, window, selection, near, shared, np.flatnonzero(at)).run()
+    moved_ = changed_lines(lines, shared, at)
+    other = jobs.shared_job(star, moved_, window, selection, near, shared, np.zeros(0, dtype=int)).run()
+    derivative = made.columns.toarray() @ at
+    np.testing.assert_allclose(derivative, other.flux - made.flux, atol=1e-9)
+    assert np.abs(derivative[[20, -20]]).min() > 1e-3  # in the wings
 
 
 def test_widths_and_wavelengths_are_free_where_asked() -> None:
@@ -371,7 +399,6 @@ def test_packaged_stars_can_be_read() -> None:
 @pytest.mark.skipif("SME_PINN_ATMO_DATA" not in os.environ, reason="SME_PINN_ATMO_DATA is not set")
 def test_packaged_corrections_are_of_the_list_that_data_get_brings() -> None:
     from sme_pinn_atmo.calibration import packaged_corrections
-    from sme_pinn_atmo.stars.lines import read_lines
 
     for name in packaged_corrections():
         made = Corrections.read(name)

@@ -29,6 +29,9 @@ _LEVEL, _GAP = 0.0015, 0.15
 #: Half the reach of a weak line [km/s], and of a line with damping wings per root of its depth in the weak limit.
 _CORE, _WING, _FARTHEST = 6.0, 5.5, 250.0
 
+#: Half the reach of a Balmer line [A].
+_BALMER = 60.0
+
 _ATOM = re.compile(r"[A-Z][a-z]? \d+$")
 
 
@@ -41,6 +44,8 @@ class LineOptions:
     waals, waals_prior : free the van der Waals width of lines as strong as `waals` (depth in the limit of weakness; 0
         for none), with that prior [dex]; `abo_prior` for widths of Anstee, Barklem & O'Mara
     wavelength : prior of shifts of wavelengths [mA]; 0 leaves them
+    hydrogen : prior of the strength of Balmer lines [dex]; 0 leaves it. Their log gf are exact: a change is of what 1D
+        LTE gets wrong about their wings (Barklem 2007, Amarsi et al. 2018)
     shallowest : depth in the limit of weakness, in the star that shows a line best, of the weakest line that is free
     student : degrees of freedom of Student's t for residuals; 0 for normal ones
     iterations : at most so many
@@ -54,6 +59,7 @@ class LineOptions:
     waals_prior: float = 0.15
     abo_prior: float = 0.04
     wavelength: float = 0.0
+    hydrogen: float = 0.0
     shallowest: float = 0.01
     student: float = 4.0
     iterations: int = 5
@@ -67,7 +73,7 @@ class LineOptions:
         for name, value in positive.items():
             if not 0 < value < np.inf:
                 raise ValueError(f"{name} = {value:g}; allowed: above 0")
-        for name in ("waals", "wavelength", "student"):
+        for name in ("waals", "wavelength", "hydrogen", "student"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise ValueError(f"{name} = {getattr(self, name):g}; allowed: 0 or more")
         if not 0 < self.unconstrained <= 1:
@@ -144,7 +150,7 @@ def shared_parameters(
     """The free parameters of a list.
 
     Free are lines of atoms and ions inside the windows. Molecules keep their values: their strengths go with carbon,
-    nitrogen and oxygen, which differ from star to star; lines of hydrogen keep theirs too.
+    nitrogen and oxygen, which differ from star to star; hydrogen keeps its own unless `options.hydrogen` says so.
 
     Parameters
     ----------
@@ -154,7 +160,7 @@ def shared_parameters(
     centre, excitation, width = (np.asarray(lines[c], dtype=float) for c in ("wlcent", "excit", "gamvw"))
     species = np.asarray(lines["species"], dtype=str)
     names, of = np.unique(species, return_inverse=True)
-    atom = np.array([bool(_ATOM.match(n)) and n != "H 1" for n in names])[of]
+    atom = np.array([bool(_ATOM.match(n)) and (n != "H 1" or options.hydrogen > 0) for n in names])[of]
     inside = np.zeros(len(centre), dtype=bool)
     for low, high in windows:
         inside |= (centre > low) & (centre < high)
@@ -165,6 +171,11 @@ def shared_parameters(
         if total < options.shallowest:
             continue
         main = group[int(np.argmax(depth[group]))]
+        if species[main] == "H 1":
+            at = centre[main]
+            rows.append(("gflog", group, "H 1", at, excitation[main], total, options.hydrogen, at - _BALMER,
+                         at + _BALMER))  # fmt: skip
+            continue
         reach = min(max(_CORE, _WING * total**0.5), _FARTHEST) / _C * centre[main]
         ends = centre[group[0]] - reach, centre[group[-1]] + reach
         head = (species[main], centre[main], excitation[main], total)
