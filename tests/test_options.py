@@ -152,7 +152,7 @@ TESTED: dict[str, dict[str, str]] = {
     "validate calibration": {
         "options:test_options_of_a_calibrations_checks_arrive":
             "--part --model --window --off --snr --seed --processes --out --corrections --laboratory --stars --unseen "
-            "--each --halves --alone --work",
+            "--each --halves --alone --start --iterations --work",
     },
 }  # fmt: skip
 
@@ -531,7 +531,8 @@ def test_options_of_a_calibrations_checks_arrive(folder: Path, monkeypatch: pyte
 
     monkeypatch.setattr(lines, "galah_lines", lambda windows: windows)
     monkeypatch.setattr(lines, "read_lines", lambda name, windows: name)
-    monkeypatch.setattr(calibration, "read_stars", lambda table: ([], None, str(table)))
+    monkeypatch.setattr(calibration, "read_stars", lambda table: ([], calibration.LineOptions(), str(table)))
+    monkeypatch.setattr(calibration.Corrections, "read", lambda source: f"read {source}")
     command = "validate calibration --processes 4 --out o"
     got = arrived("validation.calibration:recovery", command,
                   "--part mock --model atlas9 --window 6150 6160 --off 7 --snr 50 --seed 3")  # fmt: skip
@@ -540,11 +541,12 @@ def test_options_of_a_calibrations_checks_arrive(folder: Path, monkeypatch: pyte
         "model": "atlas9", "off": 7, "snr": 50.0, "seed": 3, "processes": 4, "work": Path("o/mock")
     }  # fmt: skip
     got = arrived("validation.calibration:left_out", command,
-                  "--part unseen --stars t.toml --unseen a --unseen b --each --halves --alone Sun --work w",
-                  )  # fmt: skip
-    assert {k: got[k] for k in ("lines", "unseen", "each", "halves", "alone", "processes", "work", "out")} == {
+                  "--part unseen --stars t.toml --unseen a --unseen b --each --halves --alone Sun --work w "
+                  "--start s --iterations 3")  # fmt: skip
+    assert got["options"].iterations == 3
+    assert {k: got[k] for k in ("lines", "unseen", "each", "halves", "alone", "processes", "start", "work", "out")} == {
         "lines": "t.toml", "unseen": ("a", "b"), "each": True, "halves": True, "alone": "Sun", "processes": 4,
-        "work": Path("w"), "out": Path("o/unseen"),
+        "start": "read s", "work": Path("w"), "out": Path("o/unseen"),
     }  # fmt: skip
     (folder / "lab").write_text("")
     assert "--laboratory FILE" in CliRunner().invoke(main, [*command.split(), "--part", "laboratory"]).output

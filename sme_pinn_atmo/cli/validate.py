@@ -423,6 +423,8 @@ def benchmarks(
               help="How many log gf are off, by 0.2 dex (mock).")  # fmt: skip
 @click.option("--window", "windows", type=(float, float), multiple=True, help="Window [A] of the mock stars; may be "
               "given again.  [default: those of galah]")  # fmt: skip
+@click.option("--start", help="Corrections that the calibration starts from: a packaged set, or a file (unseen).")
+@click.option("--iterations", type=click.IntRange(1, 50), help="At most so many (unseen).  [default: what STARS says]")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False), help="Folder of a calibration's finished "
               "syntheses, such as that of `calibrate` (unseen).  [default: OUT/work]")  # fmt: skip
 @click.option("--seed", default=1, show_default=True, help="Seed of noise and errors (mock).")
@@ -432,7 +434,8 @@ def benchmarks(
 def calibration(
     parts: tuple[str, ...], table: Path, unseen: tuple[str, ...], each: bool, halves: bool, alone: str | None,
     model: str | None, corrections: str, laboratory: Path | None, snr: float, off: int,
-    windows: tuple[tuple[float, float], ...], work: Path | None, seed: int, processes: int, out: Path,
+    windows: tuple[tuple[float, float], ...], start: str | None, iterations: int | None, work: Path | None, seed: int,
+    processes: int, out: Path,
 ) -> None:  # fmt: skip
     """Is a calibration of lines true? Mock stars, benchmark stars that it has not seen, laboratory values.
 
@@ -467,10 +470,13 @@ def calibration(
             stars, options, named = read_stars(table)
             if model is not None:
                 stars = [replace(s, settings=s.settings.with_(model=model)) for s in stars]
+            if iterations is not None:
+                options = replace(options, iterations=iterations)
             ranges = [w for s in stars for w in s.windows(s.spectrum()).windows]
             path = check.left_out(
                 stars, read_lines(named, ranges), options, out / "unseen", work=work or out / "work", unseen=unseen,
-                each=each, halves=halves, alone=alone, processes=processes, progress=tell,
+                each=each, halves=halves, alone=alone, start=None if start is None else Corrections.read(start),
+                processes=processes, progress=tell,
             )  # fmt: skip
             say(path.read_text(encoding="utf-8"))
         else:

@@ -354,7 +354,9 @@ class _Fit:
         metal = species.astype(str) != "H 1"
         depth = self.coarse.depths()
         groups = line_groups(species.astype(str), centre.astype(float), excitation.astype(float))
-        every = line_scatters(coarse, self.options.line_scatter, self.options.corrected_scatter)
+        corrected = self.options.corrected_scatter
+        every = np.where(metal, line_scatters(coarse, self.options.line_scatter, corrected),
+                         line_scatters(coarse, self.options.hydrogen_scatter, corrected))  # fmt: skip
         self.line_errors, self.all_lines = [], []
         for i, (window, velocity) in enumerate(zip(self.observed, self.velocities, strict=True)):
             grid = self.coarse.waves[window.number]
@@ -368,7 +370,9 @@ class _Fit:
             broad *= np.clip(metals / np.where(np.abs(total) > 1e-6, total, 1.0), 0.3, 3.0)
             seen = [resample(grid, s, window.wave, velocity)[0] for s in (*broad, hydrogen)]
             self.all_lines.append(resample(grid, scatter @ broad, window.wave, velocity)[0])
-            scatter = np.r_[scatter, self.options.hydrogen_scatter]
+            balmer = np.where(metal, np.inf, np.abs(centre.astype(float) - 0.5 * (grid[0] + grid[-1])))
+            nearest = int(np.argmin(balmer))
+            scatter = np.r_[scatter, self.options.hydrogen_scatter if metal[nearest] else every[nearest]]
             self.line_errors.append(LineErrors.of(np.column_stack(seen), scatter, self.options.floor))
             self.observed[i] = weighed(
                 replace(window, width=float(np.hypot(width, _NARROW))), self.line_errors[i], self.options.floor

@@ -279,8 +279,8 @@ def without(
 
 def left_out(
     stars: Sequence[CalibrationStar], lines: Any, options: LineOptions, out: Path, *, work: Path | None = None,
-    unseen: Sequence[str] = (), each: bool = True, halves: bool = True, alone: str | None = None, processes: int = 1,
-    progress: Callable[[str], None] = lambda text: None,
+    unseen: Sequence[str] = (), each: bool = True, halves: bool = True, alone: str | None = None,
+    start: Corrections | None = None, processes: int = 1, progress: Callable[[str], None] = lambda text: None,
 ) -> Path:  # fmt: skip
     """Benchmark stars fitted with lines that were calibrated without them; writes `left_out.md` and `.json`.
 
@@ -293,6 +293,7 @@ def left_out(
     each : of the calibration's own stars each is left out once (`without`) and fitted
     halves : fits in every other window too, and in the others
     alone : name of a star; corrections of a calibration of it alone are tried too
+    start : corrections that the calibration of all stars starts from
     work : folder of the calibration's syntheses; finished fits are kept in `out`
     processes : stars at once
     """
@@ -309,7 +310,8 @@ def left_out(
     made: dict[str, Calibration | None] = {"as it is": None}
     for text, chosen in ((f"{alone} alone", [s for s in every if s.name == alone]), ("calibrated", every)):
         if chosen:
-            made[text] = calibrate(chosen, lines, options, work=work, processes=processes, progress=progress)
+            made[text] = calibrate(chosen, lines, options, work=work, start=start if chosen is every else None,
+                                   processes=processes, progress=progress)  # fmt: skip
     parts: dict[str, Windows] = {"": Windows.read(WINDOWS)}
     if halves:
         parts |= {f", {n} windows": replace(parts[""], windows=parts[""].windows[i::2])
