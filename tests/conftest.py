@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sme_pinn_atmo.labels import Domain
 
 from sme_pinn_atmo import Emulator, ModelAtmosphere, physics
+from sme_pinn_atmo.emulator.labels import Domain
 from sme_pinn_atmo.grids import MARCS_LOG_TAU, Structures, read, write_marcs
 
 LABELS = ("teff", "logg", "m_h", "alpha_m", "vturb")
@@ -103,9 +103,8 @@ def tiny_sphere(tmp_path_factory: pytest.TempPathFactory, structures: Structures
 
 def _small_model(path: Path, structures: Structures, labels: tuple[str, ...], features: tuple[str, ...]) -> Path:
     torch = pytest.importorskip("torch", reason="torch (the extra `train`) makes the small model")
-    from sme_pinn_atmo.network import HydrostaticNetwork
-
     from sme_pinn_atmo.emulator import save_model
+    from sme_pinn_atmo.emulator.network import HydrostaticNetwork
     from sme_pinn_atmo.training.data import network_fields, on_grid
 
     torch.manual_seed(1)

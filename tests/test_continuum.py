@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sme_pinn_atmo.continuum import opacity_5000, tau_5000
 
 from sme_pinn_atmo import Emulator, ModelAtmosphere
+from sme_pinn_atmo.codes.continuum import opacity_5000, tau_5000
 from sme_pinn_atmo.physics import BOLTZMANN
 
 

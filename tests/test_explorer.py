@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from sme_pinn_atmo.julia_export import write_golden
-from sme_pinn_atmo.labels import DomainError
 
 from sme_pinn_atmo import Emulator
 from sme_pinn_atmo.cli import atmospheres, main
+from sme_pinn_atmo.codes.julia_export import write_golden
+from sme_pinn_atmo.emulator.labels import DomainError
 from sme_pinn_atmo.explorer import plot_library, serve, write_site
 from sme_pinn_atmo.grids import MARCS_LOG_TAU
 from sme_pinn_atmo.structure import PROFILES

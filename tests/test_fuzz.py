@@ -14,10 +14,9 @@ if sys.platform != "linux":
     pytest.skip("processes are forked and watched through /proc", allow_module_level=True)
 pytest.importorskip("pysme", reason="PySME is not installed")
 
-from sme_pinn_atmo.labels import DomainError
-from sme_pinn_atmo.runtime import Network
-
 from sme_pinn_atmo.emulator import Emulator, models
+from sme_pinn_atmo.emulator.labels import DomainError
+from sme_pinn_atmo.emulator.runtime import Network
 from sme_pinn_atmo.grids import MARCS_LOG_TAU, GridFileError, read, write_marcs
 from sme_pinn_atmo.grids.npz import load_arrays
 from sme_pinn_atmo.grids.pysme_grid import read_pysme_grid

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sme_pinn_atmo.julia_export import write_golden
 
 from sme_pinn_atmo import Emulator
+from sme_pinn_atmo.codes.julia_export import write_golden
 from sme_pinn_atmo.emulator import models
 
 N = 24

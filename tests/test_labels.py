@@ -3,9 +3,9 @@
 import astropy.units as u
 import numpy as np
 import pytest
-from sme_pinn_atmo.labels import Strip, as_planes
 
 from sme_pinn_atmo import Domain, DomainError
+from sme_pinn_atmo.emulator.labels import Strip, as_planes
 
 LABELS = ("teff", "logg", "m_h", "alpha_m", "vturb")
 DOMAIN = Domain(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sme_pinn_atmo.runtime import FIELDS, Network
 
 from sme_pinn_atmo import Emulator, physics
 from sme_pinn_atmo.emulator import models
+from sme_pinn_atmo.emulator.runtime import FIELDS, Network
 
 
 @pytest.fixture(params=["tiny_model", "tiny_sphere", *models()])

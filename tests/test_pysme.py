@@ -24,10 +24,10 @@ from pysme.atmosphere.atmosphere import Atmosphere, AtmosphereGrid
 from pysme.sme import SME_Structure
 from pysme.solve import SME_Solver, solve
 from pysme.synthesize import Synthesizer, synthesize_spectrum
-from sme_pinn_atmo.continuum import tau_5000
-from sme_pinn_atmo.pysme import OutsideDomainError, register, star_labels
 
 from sme_pinn_atmo import DomainError, PinnAtmosphereGrid, composition, models
+from sme_pinn_atmo.codes.continuum import tau_5000
+from sme_pinn_atmo.codes.pysme import OutsideDomainError, register, star_labels
 from sme_pinn_atmo.demo import line_list
 from sme_pinn_atmo.emulator import ModelFileError
 

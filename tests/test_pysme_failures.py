@@ -18,9 +18,9 @@ import pandas as pd
 import pysme
 from pysme.solve import SME_Solver, solve
 from pysme.synthesize import Synthesizer, synthesize_spectrum
-from sme_pinn_atmo.pysme import _SUPPORTED, OutsideDomainError, register, star_labels
 
 from sme_pinn_atmo import PinnAtmosphereGrid, models
+from sme_pinn_atmo.codes.pysme import _SUPPORTED, OutsideDomainError, register, star_labels
 from sme_pinn_atmo.emulator import ModelFileError
 
 from .test_pysme import WAVE, star

@@ -182,7 +182,7 @@ def vald_file(path: Path) -> Path:
 
 
 def test_alpha_and_monh_of_a_star_add_up() -> None:
-    from sme_pinn_atmo.pysme import star_labels
+    from sme_pinn_atmo.codes.pysme import star_labels
 
     wave = np.arange(6151, 6152, 0.05)
     star = spectra.star("atlas12", wave, spectra.read_lines(), teff=5000, logg=2.5, monh=-1.0, alpha=0.4)

@@ -195,7 +195,7 @@ def test_names_priors_and_ties() -> None:
         Parameters(TRUTH, ("Ca",), ties={"Ca": "Mg"})
     assert parse_prior(("logg", "4.4", "0.1")) == ("logg", (4.4, 0.1))
     assert parse_tie("Ca = Mg") == ("Ca", "Mg")
-    from sme_pinn_atmo.pysme import PinnAtmosphereGrid
+    from sme_pinn_atmo.codes.pysme import PinnAtmosphereGrid
 
     grid = PinnAtmosphereGrid("atlas12")
     assert limits("teff", grid, 5000) == grid.bounds("teff")

@@ -113,8 +113,7 @@ def test_labels_fill_the_domain_and_a_larger_set_begins_with_a_smaller_one() -> 
 
 
 def test_atmospheres_have_the_labels_that_pysme_gives_them() -> None:
-    from sme_pinn_atmo.pysme import PinnAtmosphereGrid, _within_scale_error, star_labels
-
+    from sme_pinn_atmo.codes.pysme import PinnAtmosphereGrid, _within_scale_error, star_labels
     from sme_pinn_atmo.spectra import read_lines
     from sme_pinn_atmo.stars.synthesis import star_structure
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from sme_pinn_atmo.runtime import FIELDS
 
 from sme_pinn_atmo import Emulator
 from sme_pinn_atmo.cli import main
+from sme_pinn_atmo.emulator.runtime import FIELDS
 from sme_pinn_atmo.grids import write_npz
 
 from .conftest import command_that_stops, made_up_structures

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sme_pinn_atmo.uncertainty import ERROR_FIELDS, ErrorModel, distance_in_steps
 
 from sme_pinn_atmo import Emulator, models
 from sme_pinn_atmo.emulator import update_card
+from sme_pinn_atmo.emulator.uncertainty import ERROR_FIELDS, ErrorModel, distance_in_steps
 from sme_pinn_atmo.structure import PROFILES
 from sme_pinn_atmo.training.errors import HeldOut, calibration, fit_error_model
 

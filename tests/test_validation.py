@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from sme_pinn_atmo.runtime import Network
 
 from sme_pinn_atmo import Emulator, physics
 from sme_pinn_atmo.cli import main
 from sme_pinn_atmo.emulator import models
+from sme_pinn_atmo.emulator.runtime import Network
 from sme_pinn_atmo.grids import COLUMNS, Structures, write_npz
 from sme_pinn_atmo.validation.physical import bent, violations, violations_of
 from sme_pinn_atmo.validation.scores import (
