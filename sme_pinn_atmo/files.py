@@ -1,6 +1,6 @@
-"""Files that are whole or not there: written beside their target, then renamed.
+"""Files that are whole or not there, written beside their target, then renamed; and tables, read.
 
-In: paths and bytes. Out: files, or OSError that names the target.
+In: paths, bytes. Out: files, or OSError that names the target; tables of astropy, or one sentence on what is wrong.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["replacing", "without_nan", "write_atomically", "write_together"]
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+__all__ = ["read_table", "replacing", "without_nan", "write_atomically", "write_together"]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -52,3 +55,21 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [without_nan(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_table(path: Path, what: str = "table", otherwise: str | None = None) -> Table:
+    """A table in any format that astropy reads.
+
+    what : to say of a file that is not there; otherwise : the format of a file whose ending tells nothing
+
+    Raises FileNotFoundError for no such file, ValueError for no table.
+    """
+    from astropy.table import Table
+
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {what} {path}")
+    formats = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".fits": "fits"}
+    try:
+        return Table.read(path, format=formats.get(path.suffix, otherwise))
+    except Exception as problem:  # astropy's readers raise many kinds
+        raise ValueError(f"{path} is not a table that astropy reads: {problem}") from None

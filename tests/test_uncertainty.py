@@ -93,6 +93,17 @@ def test_error_bar_grows_where_the_training_has_no_models() -> None:
     np.testing.assert_allclose(again.relative_std(star, np.zeros(1))[0], outside, rtol=1e-3)
 
 
+def test_a_copy_with_other_models_of_the_training_counts_its_own_steps() -> None:
+    """Nodes are put in steps once for each error model, not once for all."""
+    z, step = np.array([[2.0, 12]]), np.ones(2)
+    nodes = np.stack([m.ravel() for m in np.meshgrid(np.arange(5.0), np.arange(5.0))], 1)
+    one = ErrorModel(*np.zeros((6, 1)), nodes=nodes, per_step=step, growth=np.zeros(6))
+    assert one.distance(z) == distance_in_steps(z, nodes, step) == pytest.approx(8, abs=0.2)
+    near = replace(one, nodes=nodes + np.array([0.0, 8.0]))
+    assert near.distance(z) == 0
+    assert replace(one, per_step=2 * step).distance(z) == pytest.approx(16, abs=0.2)
+
+
 def test_too_few_models_are_refused() -> None:
     with pytest.raises(ValueError, match="5 held-out models are too few"):
         fit_error_model([scatter(5, 0)], LABELS)

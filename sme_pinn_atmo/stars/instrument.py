@@ -16,6 +16,8 @@ from scipy import constants, sparse
 from scipy.interpolate import CubicSpline
 from scipy.special import j1
 
+from ..files import read_table
+
 __all__ = ["LineSpread", "annuli", "bin_pixels", "broaden", "disk_flux", "even_velocity", "resample"]
 
 Array = NDArray[np.float64]
@@ -128,15 +130,7 @@ class LineSpread:
 
         Raises FileNotFoundError for no such file, ValueError for a table without these columns.
         """
-        from astropy.table import Table
-
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no table of the line spread {path}")
-        try:
-            table = Table.read(path, format={".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}.get(path.suffix))
-        except Exception as problem:  # astropy's readers raise many kinds
-            raise ValueError(f"{path} is not a table that astropy reads: {problem}") from None
+        table = read_table(Path(path), "table of the line spread")
         if not {"wavelength", "resolution"} <= set(table.colnames):
             raise ValueError(
                 f"{path} has the columns {', '.join(table.colnames)}; wavelength and resolution are needed"

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..files import write_atomically
+from ..files import read_table, write_atomically
 from .page import as_dict, write_results
 from .settings import Settings
 
@@ -31,16 +31,10 @@ def read_catalogue(path: Path, settings: Settings) -> list[Settings]:
     for a table without names or spectra, two rows of one name, or columns that mean nothing.
     """
     import numpy as np
-    from astropy.table import Table
 
     from .parameters import check_name
 
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no table {path}")
-    try:
-        table = Table.read(path, format={".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}.get(path.suffix))
-    except Exception as problem:  # astropy's readers raise many kinds
-        raise ValueError(f"{path} is not a table that astropy reads: {problem}") from None
+    table = read_table(path)
     for needed in ("name", "spectrum"):
         if needed not in table.colnames:
             raise ValueError(f"{path} has the columns {', '.join(table.colnames)}; {needed} is missing")

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import constants
 
+from ..files import read_table
+
 __all__ = ["WINDOW_SETS", "Windows", "window_sets"]
 
 Array = NDArray[np.float64]
@@ -59,15 +61,10 @@ class Windows:
 
         Raises FileNotFoundError for neither a name nor a file, ValueError for a table without windows or columns.
         """
-        from astropy.table import Table
-
         path = _FOLDER / f"{source}.ecsv" if str(source) in window_sets() else Path(source)
         if not path.is_file():
             raise FileNotFoundError(f"{source} is no table of windows; there are {', '.join(window_sets())}, or a file")
-        try:
-            table = Table.read(path, format="ascii.ecsv" if path.suffix == ".ecsv" else None)
-        except Exception as problem:  # astropy's readers raise many kinds
-            raise ValueError(f"{path} is not a table that astropy reads: {problem}") from None
+        table = read_table(path)
         if not {"low", "high"} <= set(table.colnames):
             raise ValueError(f"{path} has the columns {', '.join(table.colnames)}; low and high are needed")
         kinds = [str(k) for k in table["kind"]] if "kind" in table.colnames else ["window"] * len(table)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import files
 from ..composition import ALPHA_ELEMENTS, SOLAR_SCALES
 from ..emulator.labels import Domain, DomainError
 
@@ -287,16 +288,8 @@ def read_table(path: str | Path | None, pattern: str = "asplund2009") -> dict[st
     Raises FileNotFoundError for no such file, ValueError for a column that means nothing, that comes twice or holds
     no numbers.
     """
-    from astropy.table import Table
-
     path = Path(str(path))
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no table {path}")
-    formats = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".fits": "fits"}
-    try:
-        table = Table.read(path, format=formats.get(path.suffix, "ascii"))
-    except Exception as problem:  # astropy's readers raise many kinds
-        raise ValueError(f"{path} is not a table that astropy reads: {problem}") from None
+    table = files.read_table(path, otherwise="ascii")
     out: dict[str, Array] = {}
     kinds: dict[str, str] = {}
     for column in table.colnames:

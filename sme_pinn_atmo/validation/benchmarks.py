@@ -185,7 +185,9 @@ def _report(out: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
             ]  # fmt: skip
     content = {"summary": summary, "stars": [dict(r) for r in rows]}
     write_atomically(out / "benchmarks.json", (json.dumps(content, indent=1) + "\n").encode())
-    _plot(out / "benchmarks.png", rows)
+    done = [r for r in rows if "failed" not in r["result"]]
+    models = dict.fromkeys(r["model"] for r in rows)
+    plot_off_reference(out / "benchmarks.png", {m: [r for r in done if r["model"] == m] for m in models})
     path = out / "benchmarks.md"
     write_atomically(path, ("\n".join(text) + "\n").encode())
     return path
@@ -203,19 +205,21 @@ def _cells(row: Mapping[str, Any]) -> str:
     return " " + " | ".join(cells) + " |"
 
 
-def _plot(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def plot_off_reference(path: Path, series: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Fit minus reference in Teff, log g and [M/H], with errors; the stars of the first series with their names.
+
+    series : what the legend says -> rows with `name`, `reference` and `result` (`values`, `errors`)
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 7.5), layout="constrained")
     axes = figure.subplots(3, 1, sharex=True)
-    models = list(dict.fromkeys(r["model"] for r in rows))
-    for i, model in enumerate(models):
-        done = [r for r in rows if r["model"] == model and "failed" not in r["result"]]
-        x = np.array([r["reference"]["teff"] for r in done]) + 12 * (i - 0.5 * (len(models) - 1))
+    for i, (label, done) in enumerate(series.items()):
+        x = np.array([r["reference"]["teff"] for r in done]) + 12 * (i - 0.5 * (len(series) - 1))
         for axis, key in zip(axes, _KEYS, strict=True):
             off = [r["result"]["values"][key] - r["reference"][key] for r in done]
             error = [np.nan if (e := r["result"]["errors"].get(key)) is None else e for r in done]
-            axis.errorbar(x, off, error, fmt="o", ms=4, lw=1, color=f"C{i}", label=model)
+            axis.errorbar(x, off, error, fmt="o", ms=4, lw=1, color=f"C{i}", label=label)
             for r, at, y in zip(done, x, off, strict=True):
                 if i == 0 and key == "teff":
                     axis.annotate(r["name"], (at, y), fontsize=6, xytext=(4, 3), textcoords="offset points")

@@ -21,7 +21,7 @@ from ..survey.fit import as_dict as network_dict
 from ..survey.fit import fit_star
 from ..survey.labels import solar_pattern
 from ..survey.network import SpectrumNetwork, train
-from .benchmarks import reference_stars, settings_of
+from .benchmarks import plot_off_reference, reference_stars, settings_of
 
 __all__ = ["gradients", "stars"]
 
@@ -118,7 +118,10 @@ def _write(out: Path, rows: list[dict[str, Any]], outside: list[str], network: S
         text.append(f"Outside the training labels: {', '.join(outside)}.")
     content = {"summary": summary, "network": dict(network.card), "stars": rows, "outside": outside}
     write_atomically(out / "survey.json", (json.dumps(content, indent=1) + "\n").encode())
-    _plot_stars(out / "survey.png", rows)
+    plot_off_reference(out / "survey.png", {
+        label: [row | {"result": row[kind]} for row in rows if "values" in row.get(kind, {})]
+        for label, kind in (("network of spectra", "network"), ("PySME", "direct"))
+    })  # fmt: skip
     path = out / "survey.md"
     write_atomically(path, ("\n".join(text) + "\n").encode())
     return path
@@ -140,31 +143,6 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
                 for key, *_ in _KEYS
             }  # fmt: skip
     return found
-
-
-def _plot_stars(path: Path, rows: list[dict[str, Any]]) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 7.5), layout="constrained")
-    axes = figure.subplots(3, 1, sharex=True)
-    for kind, label, color, shift in (("network", "network of spectra", "C3", -8), ("direct", "PySME", "C0", 8)):
-        done = [r for r in rows if "values" in r.get(kind, {})]
-        x = [r["reference"]["teff"] + shift for r in done]
-        for axis, (key, *_) in zip(axes, _KEYS, strict=True):
-            off = [r[kind]["values"][key] - r["reference"][key] for r in done]
-            error = [np.nan if (e := r[kind]["errors"].get(key)) is None else e for r in done]
-            axis.errorbar(x, off, error, fmt="o", ms=4, lw=1, color=color, label=label)
-    for row in rows:
-        off = row["network"]["values"]["teff"] - row["reference"]["teff"]
-        axes[0].annotate(row["name"], (row["reference"]["teff"], off), fontsize=6, xytext=(4, 3),
-                         textcoords="offset points")  # fmt: skip
-    for axis, (_, label, _) in zip(axes, _KEYS, strict=True):
-        axis.axhline(0, color="0.6", lw=0.8)
-        axis.set_ylabel(f"fit − reference, {label}")
-    axes[0].legend(fontsize=8)
-    axes[-1].set_xlabel("reference Teff [K]")
-    with replacing(path) as (part,):
-        figure.savefig(part, dpi=130, format="png")
 
 
 # ---------------------------------------------------------------------- derivatives
