@@ -84,6 +84,19 @@ def test_workflows_and_issue_forms_are_yaml() -> None:
         assert "sme-pinn-atmo doctor --json" in text(f".github/ISSUE_TEMPLATE/{name}.yml")
 
 
+def test_what_is_still_to_be_filled_in_is_listed_in_one_place() -> None:
+    """Both ways: no row whose words are gone, no placeholder without a row."""
+    table = text("CONTRIBUTING.md").partition("### Before the first release\n")[2]
+    rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|", table, re.M)
+    assert [row for row in rows if row[1] not in text(row[0])] == []
+    placeholder = r"The sme_pinn_atmo developers|To be named at|REPLACE_WITH_\w+|-maintainers: \[\]"
+    for path in ("CITATION.cff", ".zenodo.json", "pyproject.toml", "paper.md", "recipe/meta.yaml", "README.md",
+                 "julia_bridge/Project.toml", "SECURITY.md"):  # fmt: skip
+        listed = [words for file, words in rows if file == path]
+        for match in re.finditer(placeholder, text(path)):
+            assert any(match[0] in words for words in listed), f"{path}: {match[0]}"
+
+
 # ---------------------------------------------------------------------- figures
 
 #: Rows of the tables in README and the paper: model, sets of the scores in its card, how they are called.
