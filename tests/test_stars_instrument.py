@@ -26,6 +26,13 @@ def line(sigma: float = 2.0) -> np.ndarray:
     return np.asarray(0.4 * np.exp(-0.5 * (V / sigma) ** 2))
 
 
+def test_wavelengths_are_even_in_velocity_over_the_range() -> None:
+    wave = even_velocity([6010.0, 6004.0, 6000.0], 0.5)
+    np.testing.assert_allclose(np.diff(np.log(wave)) * 299792.458, 0.5)
+    assert wave[0] == 6000
+    assert 6010 * (1 - 0.5 / 299792.458) < wave[-1] <= 6010
+
+
 def test_annuli_cover_the_disk() -> None:
     inner, outer = annuli(MU)
     assert (outer**2 - inner**2).sum() == pytest.approx(1)
@@ -50,6 +57,35 @@ def test_radial_tangential_turbulence_has_its_variance() -> None:
     assert width(depth) == pytest.approx(np.sqrt(4 + 6.0**2 / 4), rel=0.01)
     gaussian = np.exp(-0.5 * (V / width(depth)) ** 2)
     assert (depth[np.abs(V) > 15] / depth.max()).max() > 1.5 * (gaussian[np.abs(V) > 15]).max()  # wings, as Gray has
+
+
+def test_rotation_and_turbulence_add_up_and_small_ones_count() -> None:
+    intensity = 1 - np.tile(line(), (7, 1))
+    depth = 1 - disk_flux(MU, intensity, STEP, vmac=6.0, vsini=10.0) / np.pi
+    assert width(depth) == pytest.approx(np.sqrt(4 + 9 + 25), rel=0.02)
+    still = disk_flux(MU, intensity, STEP)
+    for small in ({"vsini": 0.9}, {"vmac": 0.9}, {"vsini": 1.0}, {"vmac": 1.0}):
+        assert np.ptp(disk_flux(MU, intensity, STEP, **small) - still) > 1e-3
+    with pytest.raises(ValueError, match="vsini = -1 km/s; allowed: 0 or more"):
+        disk_flux(MU, intensity, STEP, vsini=-1)
+    with pytest.raises(ValueError, match="vmac = inf"):
+        disk_flux(MU, intensity, STEP, vmac=np.inf)
+
+
+def test_beyond_its_ends_a_spectrum_goes_on_as_it_ends() -> None:
+    """Not as a ring, in which what leaves at one end comes in at the other."""
+    for fine, step in ((WAVE, STEP), (even_velocity([6000.0, 6010.0], 3.0), 3.0)):
+        slope = np.linspace(0.0, 1.0, len(fine))
+        for shown in (
+            broaden(slope, step, 12.0), LineSpread(10_000).apply(fine, slope, step),
+            disk_flux(MU, np.tile(slope, (7, 1)), step, vsini=40.0, vmac=5.0) / np.pi,
+        ):  # fmt: skip
+            np.testing.assert_allclose(shown[[0, -1]], [0, 1], atol=0.1)
+            assert (np.diff(shown) > -1e-9).all()
+    steep = np.ones(len(WAVE))
+    steep[[0, -1]] = 3.0
+    one = LineSpread(20_000)
+    np.testing.assert_allclose(one.matrix(WAVE, WAVE) @ steep, one.apply(WAVE, steep, STEP), atol=1e-5)
 
 
 @settings(max_examples=30, deadline=None)
@@ -78,8 +114,18 @@ def test_line_spread_of_one_r_a_table_and_a_matrix() -> None:
     assert width(1 - changing.apply(WAVE, 1 - np.roll(line(), -300), STEP)) > width(
         1 - changing.apply(WAVE, 1 - np.roll(line(), 300), STEP)
     )
-    with pytest.raises(ValueError, match="resolution = -1"):
-        LineSpread(-1)
+    for wrong in (-1, np.inf, np.nan):
+        with pytest.raises(ValueError, match=f"resolution = {wrong:g}; allowed: 0"):
+            LineSpread(wrong)
+    assert LineSpread(0.5).at([6000.0]) == 0.5
+    np.testing.assert_array_equal(LineSpread(0).apply(WAVE, line(), STEP), line())
+    with pytest.raises(ValueError, match="needs a resolving power above 0"):
+        LineSpread(0).matrix(WAVE, WAVE)
+    with pytest.raises(ValueError, match="allowed: 0"):
+        LineSpread(table_wave=np.array([5000.0, 7000.0]), table_resolution=np.array([100.0, -1.0]))
+    with pytest.raises(ValueError, match="increasing wavelengths"):
+        LineSpread(table_wave=np.array([5000.0, 5000.0]), table_resolution=np.array([1e4, 1e4]))
+    LineSpread(table_wave=np.array([5000.0, 5000.5]), table_resolution=np.array([1e4, 1e4]))
     with pytest.raises(ValueError, match="vmac = -2"):
         disk_flux(MU, np.ones((7, 9)), STEP, vmac=-2)
 
@@ -91,12 +137,21 @@ def test_velocity_shifts_to_the_red_and_has_the_right_slope() -> None:
     more, _ = resample(WAVE, 1 - line(), out, 10.01)
     less, _ = resample(WAVE, 1 - line(), out, 9.99)
     np.testing.assert_allclose((more - less) / 0.02, slope, atol=1e-5)
+    np.testing.assert_array_equal(resample(WAVE, 1 - line(), out)[0], resample(WAVE, 1 - line(), out, 0.0)[0])
+    # A straight line has one slope: d flux / d v = -rest / (c + v) at any velocity.
+    slope = resample(WAVE, WAVE, WAVE[:1] * 1.1, 0.1 * 299792.458)[1]
+    np.testing.assert_allclose(slope, -WAVE[0] / (1.1 * 299792.458), rtol=1e-9)
 
 
 def test_pixels_integrate() -> None:
     out = np.arange(6001.0, 6009.0, 0.5)
     binned = bin_pixels(WAVE, 1 - line(), out)
     assert ((1 - binned) * 0.5).sum() == pytest.approx((line() * np.gradient(WAVE)).sum(), rel=1e-3)
+    # Borders half way between centres, the outermost as far off as the inner ones.
+    uneven = np.array([2.0, 3.0, 6.0, 9.0, 11.0])
+    borders = np.array([1.5, 2.5, 4.5, 7.5, 10.0, 12.0])
+    x = np.linspace(0.0, 20.0, 201)
+    np.testing.assert_allclose(bin_pixels(x, x, uneven), 0.5 * (borders[1:] + borders[:-1]))
 
 
 def test_a_gaussian_of_no_width_changes_nothing() -> None:
@@ -108,6 +163,11 @@ def test_a_line_spread_is_read_from_a_table(tmp_path: Path) -> None:
     assert LineSpread.read(tmp_path / "r.ecsv").at(6000.0) == 25_000
     with pytest.raises(FileNotFoundError, match="there is no table of the line spread"):
         LineSpread.read(tmp_path / "none.ecsv")
+    Table({"wavelength": [5000, 7000], "resolution": [1, 20_000]}).write(tmp_path / "whole.csv")
+    assert LineSpread.read(tmp_path / "whole.csv").at(5000) == 1
+    Table({"wavelength": [5000.0, 7000.0], "resolution": [20_000.0, 0.0]}).write(tmp_path / "zero.ecsv")
+    with pytest.raises(ValueError, match="has a resolution of 0; allowed: above 0"):
+        LineSpread.read(tmp_path / "zero.ecsv")
     Table({"wavelength": [5000.0], "r": [0.0]}).write(tmp_path / "no.ecsv")
-    with pytest.raises(ValueError, match="wavelength and resolution are needed"):
+    with pytest.raises(ValueError, match="has the columns wavelength, r; wavelength and resolution are needed"):
         LineSpread.read(tmp_path / "no.ecsv")

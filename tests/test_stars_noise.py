@@ -69,6 +69,35 @@ def test_weights_are_a_root_of_the_covariance_and_pass_over_bad_points() -> None
     bare = inverse(weighed(plain, none, FLOOR))
     np.testing.assert_allclose(np.diag(bare), plain.sigma[plain.good] ** 2, rtol=1e-6)
     np.testing.assert_allclose(inverse(some) - bare, 0.04 * LINES[plain.good] @ LINES[plain.good].T, atol=1e-9)
+    # Nine tenths of the floor's variance are of features as wide as a line, here 1.5 times 5 km/s.
+    velocity = np.log(WAVE[plain.good]) * 299792.458
+    distance = np.abs(velocity[:, None] - velocity) / 7.5
+    wide = 0.9 * FLOOR**2 * (1 + distance) * np.exp(-distance)
+    np.testing.assert_allclose(bare - np.diag(np.diag(bare)), wide - np.diag(np.diag(wide)), atol=1e-11)
+
+
+def test_lines_that_change_less_than_a_tenth_of_the_floor_are_left_out() -> None:
+    shapes = LINES[:, :3] * [1.0, 0.004, 0.012]  # deepest: 0.5, 0.002, 0.006 per dex
+    kept = LineErrors.of(shapes, np.full(3, 0.1), FLOOR)
+    np.testing.assert_array_equal(kept.shapes, shapes[:, [0, 2]])
+    assert [list(v) for v in (kept.scatter, kept.sigma, kept.offset)] == [[0.1, 0.1], [0.1, 0.1], [0.0, 0.0]]
+
+
+def test_a_look_is_a_step_of_expectation_and_maximisation() -> None:
+    """Mean and variance of each line's strength given the data, and the scale of Student's t (4) that they ask for."""
+    plain = window(LINES @ np.array([0, 0, 0, 0.5, 0, 0, -0.2, 0, 0, 0]))
+    scatter = np.linspace(0.05, 0.2, 10)
+    errors = LineErrors.of(LINES, scatter, FLOOR)
+    precision = np.linalg.inv(inverse(weighed(plain, LineErrors.of(LINES, np.zeros(10), FLOOR), FLOOR)))
+    variance = np.linalg.inv(LINES.T @ precision @ LINES + np.diag(scatter**-2.0))
+    mean = variance @ LINES.T @ precision @ plain.flux
+    once = look_again(plain, errors, plain.flux, floor=FLOOR, steps=1)
+    np.testing.assert_allclose(once.offset, mean, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(once.sigma, np.sqrt((4 * scatter**2 + mean**2 + np.diag(variance)) / 5), rtol=1e-6)
+    np.testing.assert_array_equal(once.scatter, scatter)
+    twice = look_again(plain, once, plain.flux, floor=FLOOR, steps=2)
+    default = look_again(plain, errors, plain.flux, floor=FLOOR)
+    np.testing.assert_allclose(default.sigma, twice.sigma)  # of three steps
 
 
 def test_components_and_bands_are_wrong_together() -> None:
@@ -78,6 +107,11 @@ def test_components_and_bands_are_wrong_together() -> None:
     assert groups[1] == groups[2]
     assert groups[4] == groups[5]
     assert len(set(groups)) == 6
+    # Lines of an atom at other levels are apart, however near; a level is one to 0.01 eV, and reaches 0.5 A.
+    iron = line_groups(np.full(4, "Fe 1"), np.array([6000.0, 6000.1, 6000.6, 6001.2]), np.array([1.0, 3.0, 1.003, 1.0]))
+    assert len(set(iron)) == 4
+    chain = line_groups(np.full(3, "Fe 1"), np.array([6000.0, 6000.4, 6000.8]), np.array([1.0, 1.003, 0.998]))
+    assert len(set(chain)) == 1
 
 
 def test_lines_share_what_all_do() -> None:
@@ -86,6 +120,17 @@ def test_lines_share_what_all_do() -> None:
     shapes = line_shapes(wave, lines.sum(axis=1), np.array([6001.0, 6001.1, 6002.0]), np.full(3, 0.5), np.arange(3))
     np.testing.assert_allclose(shapes, lines, atol=0.02)
     np.testing.assert_allclose(shapes.sum(axis=1), lines.sum(axis=1), atol=0.002)
+    centre, depth = np.array([6001.0, 6001.1, 6002.0]), np.array([0.5, 0.2, 0.3])
+    apart = line_shapes(wave, np.ones(len(wave)), centre, depth, np.arange(3))
+    together = line_shapes(wave, np.ones(len(wave)), centre, depth, np.array([4, 4, 9]))
+    np.testing.assert_allclose(together, np.stack([apart[:, 0] + apart[:, 1], apart[:, 2]], 1))
+    far = line_shapes(np.array([5900.0]), np.ones(1), centre, depth, np.arange(3))
+    assert ((far > 0) & (far < 1e-3)).all()  # where there is no line nobody owns the change
+    # Half way up a damped profile: exp(-1) + 0.03 / (2 sqrt(pi)) of the depth at one Doppler width.
+    at = np.array([6000 * (1 + 1.8 / 299792.458)])
+    one = line_shapes(at, np.ones(1), np.array([6000.0]), np.ones(1), np.zeros(1))
+    opacity = np.exp(-1) + 0.03 / (2 * np.sqrt(np.pi))
+    np.testing.assert_allclose(one, opacity / (opacity + 1e-3))
 
 
 def test_corrected_lines_err_by_what_their_correction_leaves() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,71 @@ def test_cells_of_arrays_and_flags(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"head\.s is not a table that astropy reads") as error:
         read_spectrum("head.s")
     assert "\n" not in str(error.value)
+
+
+def test_what_only_specutils_reads(folder: Path) -> None:
+    """Frequencies, which are in vacuum by their nature: of an image by its header, of a table only if it says so."""
+    speed = 299792458e10  # A/s
+    hertz = np.linspace(speed / WAVE[-1], speed / WAVE[0], 41)
+    image("hz.fits", CRVAL1=hertz[0], CDELT1=hertz[1] - hertz[0], CTYPE1="FREQ", CUNIT1="Hz", BUNIT="")
+    spectrum = read_spectrum("hz.fits", error=0.01)
+    np.testing.assert_allclose(spectrum.wave, to_air(speed / hertz[::-1]), rtol=1e-7)
+    np.testing.assert_allclose(spectrum.flux, FLUX[::-1])
+    assert not spectrum.notes
+    rows = {"frequency": hertz * units.Hz, "flux": FLUX * units.Jy, "uncertainty": SIGMA * units.Jy}
+    QTable(rows).write("hz_table.fits")
+    table = read_spectrum("hz_table.fits")
+    np.testing.assert_allclose(table.wave, speed / hertz[::-1], rtol=1e-9)
+    np.testing.assert_allclose(table.sigma, 0.01)
+    assert "air is taken" in table.notes[0]
+
+
+def test_a_medium_is_in_the_name_of_a_column_or_in_esos_words(folder: Path) -> None:
+    for name, first in (("wave_vac", to_air(WAVE[0])), ("wave_air", WAVE[0])):
+        Table({name: WAVE, "flux": FLUX, "error": SIGMA}).write(f"{name}.csv")
+        assert read_spectrum(f"{name}.csv").wave[0] == first
+        assert not read_spectrum(f"{name}.csv").notes
+    hdu = fits.BinTableHDU(Table({"WAVE": WAVE, "FLUX": FLUX, "ERR": SIGMA}))
+    hdu.header["TUCD1"] = "em.wl"
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto("eso.fits")
+    assert read_spectrum("eso.fits").wave[0] == to_air(WAVE[0])
+
+
+def test_points_of_no_weight_are_left_out_and_counted(folder: Path) -> None:
+    ivar = np.full(41, 0.25)  # an error of 2
+    ivar[[3, 7]] = 0.0
+    Table({"wave": WAVE, "flux": FLUX, "ivar": ivar}).write("ivar.csv")
+    spectrum = read_spectrum("ivar.csv")
+    assert spectrum.counts == {"of zero or negative error left out": 2}
+    np.testing.assert_allclose(spectrum.sigma, 2.0)
+    assert spectrum.cleaned == "ivar.csv: 2 of zero or negative error left out"
+    flux, flag = FLUX.copy(), np.zeros(41, dtype=int)
+    flux[[0, 1, 2]] = [np.nan, 0.0, -1.0]
+    flag[[0, 10]] = 1
+    Table({"wave": WAVE, "flux": flux, "error": SIGMA, "flag": flag}).write("flag.csv")
+    assert read_spectrum("flag.csv").counts == {
+        "flagged points left out": 1, "points not finite left out": 1, "of zero or negative flux left out": 2
+    }  # fmt: skip
+
+
+def test_a_spectrum_is_sorted_within_its_orders_and_says_so() -> None:
+    down = ObservedSpectrum.from_arrays(WAVE[::-1], FLUX[::-1], SIGMA)
+    assert not down.counts  # only turned round
+    assert down.cleaned == ""
+    np.testing.assert_array_equal(down.wave, WAVE)
+    mixed = np.r_[WAVE[:20], WAVE[:9:-1]]  # 31 points of the second piece run back, and ten of them are there twice
+    found = ObservedSpectrum.from_arrays(mixed, np.ones(len(mixed)), 0.01)
+    assert found.counts == {"steps back in wavelength sorted": 30, "repeated wavelengths averaged": 10}
+    both = ObservedSpectrum.from_arrays(np.r_[WAVE, WAVE], 1.0, 0.01, order=np.repeat([0, 2], 41))
+    assert not both.counts  # from one order to the next is no step back
+    assert ObservedSpectrum.from_arrays(np.r_[0.0, 0.5, WAVE], 1.0, 0.01).wave[0] == 0.5
+    assert ObservedSpectrum.from_arrays(WAVE, 1, 1).name == "spectrum"
+    assert ObservedSpectrum.from_arrays(WAVE, 1, 1).with_floor(0).sigma[0] == 1
+
+
+def test_a_file_is_known_by_its_checksum(folder: Path) -> None:
+    Table({"wave": WAVE, "flux": FLUX, "error": SIGMA}).write("a.csv")
+    assert read_spectrum("a.csv").sha256 == hashlib.sha256(Path("a.csv").read_bytes()).hexdigest()
 
 
 def test_npz_and_orders(folder: Path) -> None:
