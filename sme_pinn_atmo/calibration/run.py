@@ -35,8 +35,8 @@ Window = tuple[float, float]
 _SAME = {"teff": 60.0, "logg": 0.15, "monh": 0.1, "alpha": 0.1, "vmic": 0.2, "vmac": 1.0, "vsini": 1.0}
 _MOVED = {"gflog": 0.1, "gamvw": 0.15, "wlcent": 10.0}
 
-#: A calibration has converged when no parameter moves by more than this [dex, mA] ...
-_CONVERGED = {"gflog": 0.01, "gamvw": 0.02, "wlcent": 0.5}
+#: A calibration has converged when no parameter moves by more than this [dex, mA], or than this part of its error.
+_CONVERGED, _OF_ERROR = {"gflog": 0.01, "gamvw": 0.02, "wlcent": 0.5}, 0.1
 
 #: Iterations of the labels alone that come first, so that "before" is the best that the list as it is can do.
 _LABELS_FIRST = 2
@@ -448,24 +448,18 @@ def _calibrate(run: _Run, start: Any, begin: float) -> Calibration:
     zero = np.zeros(len(shared))
     at = zero if start is None else start.changes(shared)
     say(f"{len(shared)} free parameters of lines in {len(run.windows)} windows, {len(run.stars)} stars")
-    nothing = np.zeros(len(shared), dtype=bool)
     spectra = run.spectra(shared, zero, False, "spectra with the list as it is")
     run.take(spectra)
-    if any(s.values for s in run.stars):
-        for i in range(_LABELS_FIRST):
-            run.labels(shared, zero)
-            found = solve(run.equations(spectra, shared, False), shared.prior, zero, free=nothing,
-                          label_priors=run.label_priors(), errors=False)  # fmt: skip
-            still = _move(run, found, 1.0)
-            spectra = run.spectra(shared, zero, False, f"labels with the list as it is, {i + 1}")
-            if still:
-                break
+    spectra = _labels_alone(run, shared, zero, spectra, "the list as it is")
     before = {s.name: dict(s.values) for s in run.stars}
     first = {(s.name, w, i): run.matched(s, w, i, spectra[s.name, w])
              for s in run.stars for w, parts in s.observed.items() for i in range(len(parts))}  # fmt: skip
+    if at.any():  # or the first step would mend lines for labels that go with the list as it is
+        spectra = run.spectra(shared, at, False, "spectra with the changes to start from")
+        _labels_alone(run, shared, at, spectra, "the changes to start from")
     free = np.ones(len(shared), dtype=bool)
     best: tuple[float, Array, dict[str, dict[str, float]]] | None = None
-    iteration, converged, halved = 0, False, 0
+    iteration, converged, halved, error = 0, False, 0, shared.prior
     while True:
         spectra = run.spectra(shared, at, True, f"iteration {iteration + 1}")
         run.labels(shared, at)
@@ -485,13 +479,15 @@ def _calibrate(run: _Run, start: Any, begin: float) -> Calibration:
         iteration += 1
         found = solve(parts, shared.prior, at, free=free, label_priors=run.label_priors(), errors=iteration <= 2)
         if iteration <= 2:
+            error = found.shared_error
             # What stars do not say anything about goes back to the list, and no more is made of it.
             free &= found.shared_error < options.unconstrained * shared.prior
         change = np.clip(found.shared, *(np.array([sign * (options.largest if k != "wlcent" else 20.0)
                                                    for k in shared.kind]) for sign in (-1, 1)))  # fmt: skip
         moved = np.where(free, at + change, 0.0)
         still = _move(run, found, 1.0)
-        converged = still and bool((np.abs(moved - at) < np.array([_CONVERGED[k] for k in shared.kind])).all())
+        near = np.maximum([_CONVERGED[k] for k in shared.kind], _OF_ERROR * error)
+        converged = still and bool((np.abs(moved - at) < near).all())
         at = moved
     scale = _scales(run, spectra)
     found = solve(parts, shared.prior, at, free=free, label_priors=run.label_priors(), scale=scale)
@@ -501,6 +497,22 @@ def _calibrate(run: _Run, start: Any, begin: float) -> Calibration:
         shared, at, found.shared_error, found.alone, free, _information(parts, scale, len(shared)), calibrated,
         tuple(parts), at, iteration, converged, run.syntheses, time.perf_counter() - begin, run.label_priors(), options,
     )  # fmt: skip
+
+
+def _labels_alone(
+    run: _Run, shared: Shared, at: Array, spectra: dict[tuple[str, Window], Spectrum], what: str
+) -> dict[tuple[str, Window], Spectrum]:
+    """Move the labels of all stars to where they fit best with lines as they are; the spectra there."""
+    nothing = np.zeros(len(shared), dtype=bool)
+    for i in range(_LABELS_FIRST if any(s.values for s in run.stars) else 0):
+        run.labels(shared, at)
+        found = solve(run.equations(spectra, shared, False), shared.prior, at, free=nothing,
+                      label_priors=run.label_priors(), errors=False)  # fmt: skip
+        still = _move(run, found, 1.0)
+        spectra = run.spectra(shared, at, False, f"labels with {what}, {i + 1}")
+        if still:
+            break
+    return spectra
 
 
 def _move(run: _Run, found: Solution, by: float) -> bool:
