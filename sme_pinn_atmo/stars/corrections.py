@@ -35,6 +35,9 @@ CORRECTED = "gflog_error"
 #: A line is that of a correction within so much in wavelength [A] and excitation [eV].
 _NEAR, _LEVEL = 0.01, 0.005
 
+#: A list covers a wavelength where it has a line so near [A].
+_AROUND = 1.0
+
 #: A line is a blend where its error is so many times what it would be if all others were known.
 _BLEND = 2.0
 
@@ -219,13 +222,15 @@ class Corrections:
                 f"{self.name} was made for the log gf of {made.get('name', 'another list')}, and this list has others; "
                 "its changes are added all the same"
             ]
-        low, high = (float(f(np.asarray(lines["wlcent"], dtype=float))) for f in (np.min, np.max))
-        inside = np.array([low <= r["wavelength"] <= high for r in self.table])
-        lost = sum(not len(of) for of, i in zip(members, inside, strict=True) if i)
-        if lost > 0.02 * inside.sum():
+        centre = np.asarray(lines["wlcent"], dtype=float)
+        at = np.asarray(self.table["wavelength"], dtype=float)
+        # A list may be of some windows alone: what is lost is where the list has lines, and not this one.
+        near = np.diff(np.searchsorted(np.sort(centre), [at - _AROUND, at + _AROUND]), axis=0)[0] > 0
+        lost = sum(not len(of) for of, i in zip(members, near, strict=True) if i)
+        if lost > 0.02 * near.sum():
             return [
-                f"{lost} of the {int(inside.sum())} lines of {self.name} between {low:.0f} and {high:.0f} A are not in "
-                "the list: it may be another one than was calibrated"
+                f"{lost} of the {int(near.sum())} lines of {self.name} between {centre.min():.0f} and "
+                f"{centre.max():.0f} A are not in the list: it may be another one than was calibrated"
             ]
         return []
 

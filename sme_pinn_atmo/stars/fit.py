@@ -51,6 +51,9 @@ _LOOKS, _ROUNDS = 2, 2
 #: nearer to the end than to a step that should have lowered chi2 by the second, and did not.
 _SAME_CHI2, _NEAR_CHI2 = 0.3, 2.0
 
+#: So many iterations that together lower chi2 by less than the second of these end a fit.
+_STILL = 3
+
 #: Velocity that vacuum wavelengths taken for air (or the other way) look like, 5000-10000 A [km/s].
 _VACUUM = 82.9
 
@@ -373,7 +376,8 @@ class _Fit:
             balmer = np.where(metal, np.inf, np.abs(centre.astype(float) - 0.5 * (grid[0] + grid[-1])))
             nearest = int(np.argmin(balmer))
             scatter = np.r_[scatter, self.options.hydrogen_scatter if metal[nearest] else every[nearest]]
-            self.line_errors.append(LineErrors.of(np.column_stack(seen), scatter, self.options.floor))
+            outliers = np.arange(len(scatter)) < len(scatter) - 1
+            self.line_errors.append(LineErrors.of(np.column_stack(seen), scatter, self.options.floor, outliers))
             self.observed[i] = weighed(
                 replace(window, width=float(np.hypot(width, _NARROW))), self.line_errors[i], self.options.floor
             )
@@ -429,6 +433,14 @@ class _Fit:
     def chi2(self, matches: Sequence[Match], values: Mapping[str, float]) -> float:
         total = sum(float(m.residual @ m.residual) for m in matches)
         return total + sum(((values[n] - mean) / s) ** 2 for n, (mean, s) in self.parameters.priors.items())
+
+    def chi2_of(self, best: tuple[_Point, list[float]]) -> float:
+        """Chi2 of a point and its velocities with the weights of now: each look at the data changes what chi2 means."""
+        mine = self.velocities
+        point, self.velocities = best
+        found = self.chi2(self.matches(point.flux), point.values)
+        self.velocities = mine
+        return found
 
     def clip(self, matches: Sequence[Match]) -> int:
         """Leave out points far off; returns how many. The scale is that of all points: 1.48 times the median."""
@@ -550,9 +562,10 @@ def _iterate(
 ) -> tuple[_Point, int, bool]:
     """Gauss-Newton to the end: where it ends, the iterations, and whether it converged."""
     options = state.options
-    best: tuple[float, _Point, list[float]] | None = None
+    best: tuple[_Point, list[float]] | None = None
     damping, converged, looks, iteration, done, known = 0.0, False, 0, 0, False, False
     last: _Point | None = None
+    settled: list[float] = []
     fall = np.inf
     while not done:
         with pool((state.synthesis, state.coarse), options.processes) as run:
@@ -563,9 +576,9 @@ def _iterate(
                     state.know_lines(point)
                     known = True
                 matches, rejected = state.matches(point.flux), False
-                if best is not None and state.chi2(matches, values) > best[0] + _SAME_CHI2:
+                if best is not None and state.chi2(matches, values) > state.chi2_of(best) + _SAME_CHI2:
                     damping = max(3 * damping, 0.3)  # go back, and shorter
-                    _, point, state.velocities = best
+                    point, state.velocities = best
                     values = point.values
                     matches = state.matches(point.flux)
                     rejected = True
@@ -584,14 +597,19 @@ def _iterate(
                             looks = _LOOKS
                             break
                     state.velocities = [m.velocity for m in matches]
-                best = (state.chi2(matches, values), point, list(state.velocities))
+                best = (point, list(state.velocities))
+                settled.append(state.chi2(matches, values))
                 before = fall
                 new, dv, fall = state.move(values, state.columns(matches, point.derivatives), matches, damping)
                 text = ", ".join(f"{n} {v:.5g}" for n, v in values.items())
-                progress(f"iteration {iteration}: {text}; chi2 {best[0]:.6g}")
+                progress(f"iteration {iteration}: {text}; chi2 {state.chi2(matches, values):.6g}")
                 small = all(abs(new[n] - values[n]) < _CONVERGED * abs(par.step(n, values[n])) for n in values)
                 near = before < _NEAR_CHI2 if rejected else (small or fall < _SAME_CHI2) and damping < 1
-                converged = near and (looks == _LOOKS or not (options.clip or state.line_errors))
+                looked = looks == _LOOKS or not (options.clip or state.line_errors)
+                settled = settled if looked else []
+                # A parameter that the windows hardly constrain may go to and fro for ever.
+                still = len(settled) > _STILL and settled[-_STILL - 1] - settled[-1] < _NEAR_CHI2
+                converged = looked and (near or still)
                 done = converged or damping > 1e4 or iteration >= options.iterations
                 if done:
                     break
@@ -599,13 +617,12 @@ def _iterate(
                 if options.velocity == "star":
                     state.velocities = [v + dv for v in state.velocities]
                 if state.choose_lines(values):
-                    best = last = None  # another list, another chi2
-                    known, looks = False, 0
+                    last, looks = None, 0  # derivatives are of other lines; look at the data again
                     break
     if best is None:
         raise AssertionError("a fit ends with a point")
-    state.velocities = best[2]
-    return best[1], iteration, converged
+    point, state.velocities = best
+    return point, iteration, converged
 
 
 def _result(state: _Fit, point: _Point, iterations: int, converged: bool, begin: float) -> StarFit:

@@ -59,18 +59,22 @@ class LineErrors:
     scatter : (m,) standard deviation of the error of such a group's log gf [dex]; sigma : of this one's, in the light
         of the data
     offset : (m,) what the data say of that error [dex]
+    outliers : (m,) whether it may be an outlier, as lines of a list are: `sigma` grows where the data say so. Wings of
+        hydrogen are none, and a hot metal-poor star has little else that knows its temperature
     """
 
     shapes: Array
     scatter: Array
     sigma: Array
     offset: Array
+    outliers: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, shapes: Array, scatter: Array, floor: float) -> LineErrors:
+    def of(cls, shapes: Array, scatter: Array, floor: float, outliers: NDArray[np.bool_] | None = None) -> LineErrors:
         """With `scatter` (m,) [dex]; groups that change the flux by much less than `floor` are left out."""
         seen = np.abs(shapes).max(axis=0, initial=0.0) * scatter > _LEAST * floor
-        return cls(shapes[:, seen], scatter[seen], scatter[seen], np.zeros(int(seen.sum())))
+        may = np.ones(len(scatter), dtype=bool) if outliers is None else outliers
+        return cls(shapes[:, seen], scatter[seen], scatter[seen], np.zeros(int(seen.sum())), may[seen])
 
 
 def line_groups(species: NDArray[np.str_], centre: Array, excitation: Array) -> NDArray[np.int64]:
@@ -137,6 +141,7 @@ def look_again(
         offset = errors.sigma**2 * (seen.T @ weights.apply(residual))
         variance = errors.sigma**2 * (1 - errors.sigma**2 * (seen**2).sum(axis=0))
         sigma = np.sqrt((_STUDENT * errors.scatter**2 + offset**2 + variance) / (_STUDENT + 1))
+        sigma = np.where(errors.outliers, sigma, errors.scatter)
         errors = replace(errors, sigma=sigma, offset=offset)
     return errors
 
