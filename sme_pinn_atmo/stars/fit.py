@@ -434,6 +434,17 @@ class _Fit:
         total = sum(float(m.residual @ m.residual) for m in matches)
         return total + sum(((values[n] - mean) / s) ** 2 for n, (mean, s) in self.parameters.priors.items())
 
+    def look(self, point: _Point, matches: Sequence[Match]) -> tuple[list[Match], bool]:
+        """Look at the data again in the light of a fit: errors of lines, points far off. What matches then, and whether
+        another look may change more."""
+        for _ in range(_ROUNDS):
+            self.look_again(matches)
+            out = self.clip(matches) if self.options.clip else 0
+            matches = self.matches(point.flux)
+            if not (out or self.line_errors):
+                return list(matches), False
+        return list(matches), True
+
     def chi2_of(self, best: tuple[_Point, list[float]]) -> float:
         """Chi2 of a point and its velocities with the weights of now: each look at the data changes what chi2 means."""
         mine = self.velocities
@@ -588,14 +599,8 @@ def _iterate(
                 if looks < _LOOKS and iteration >= 2:
                     if looks == 0:
                         state.know_lines(point)  # the start was another star
-                    looks += 1
-                    for _ in range(_ROUNDS):
-                        state.look_again(matches)
-                        out = state.clip(matches) if options.clip else 0
-                        matches = state.matches(point.flux)
-                        if not (out or state.line_errors):
-                            looks = _LOOKS
-                            break
+                    matches, more = state.look(point, matches)
+                    looks = looks + 1 if more else _LOOKS
                     state.velocities = [m.velocity for m in matches]
                 best = (point, list(state.velocities))
                 settled.append(state.chi2(matches, values))
