@@ -32,6 +32,30 @@ def test_residual_is_zero_for_constant_acceleration_and_sees_a_wrong_pressure():
     np.testing.assert_allclose(wrong, np.abs((1.01 * (1e4 - 50) * mid**0.01 + 50) / 1e4 - 1), rtol=1e-3)
 
 
+def test_a_grey_atmosphere_and_an_ideal_gas_by_hand():
+    assert physics.grey_temperature(np.array([2 / 3, 2.0]), 6000.0) == pytest.approx([6000, 6000 * 2**0.25])
+    pressure = 3e14 * physics.BOLTZMANN * 5000  # of 3e14 particles, a third of them electrons
+    assert physics.atom_density(5000.0, pressure, 1e14) == pytest.approx(2e14)
+    assert physics.electron_fraction(5000.0, pressure, 1e14) == pytest.approx(1 / 3)
+    assert 1 / physics.curvature(10**4.438, 1.0) == pytest.approx(6.957e10, rel=1e-3)  # the Sun's radius
+    assert 1 / physics.curvature(10**4.438, 4.0) == pytest.approx(2 * 6.957e10, rel=1e-3)
+
+
+def test_height_counts_from_unit_depth():
+    tau = np.exp(LN_TAU)  # with kappa rho = tau / H, h = -H ln tau
+    matrix = physics.from_unit_depth(LN_TAU, physics.integration_matrix(LN_TAU))
+    np.testing.assert_allclose(physics.height(tau, tau / 4.0, np.full(72, 2.0), matrix), -2.0 * LN_TAU, atol=1e-9)
+
+
+def test_gravity_falls_with_height_in_a_sphere():
+    m = np.geomspace(1e-4, 10, 60)
+    h = np.linspace(0.2, 0.0, 60)
+    mid = 0.5 * (h[1:] + h[:-1])
+    a, p = np.full(60, 50.0), (1e4 - 50.0) * m
+    expected = np.abs((1 + mid) ** 2 - 1)
+    np.testing.assert_allclose(physics.hydrostatic_residual(m, p, a, np.array(1e4), h), expected, rtol=1e-9)
+
+
 def test_interpolation_matrix_reproduces_a_cubic():
     points = np.linspace(LN_TAU[0], LN_TAU[-1], 333)
     cubic = np.polynomial.Polynomial([0.3, -1.0, 0.2, 0.05])
