@@ -31,7 +31,14 @@ from sme_pinn_atmo.stars.settings import Settings
 from sme_pinn_atmo.stars.spectrum import ObservedSpectrum
 from sme_pinn_atmo.stars.synthesis import LineChange, Synthesis, lines_near
 from sme_pinn_atmo.stars.windows import Windows
-from sme_pinn_atmo.validation.calibration import _left_out_table, format_recovery, laboratory, recovery, without
+from sme_pinn_atmo.validation.calibration import (
+    _left_out_table,
+    compared,
+    format_recovery,
+    laboratory,
+    recovery,
+    without,
+)  # fmt: skip
 
 SUN = {"teff": 5777.0, "logg": 4.44, "monh": 0.0, "vmic": 1.0}
 WINDOW = (6160.0, 6171.0)
@@ -531,6 +538,24 @@ def test_laboratory_values_are_compared(mock: Any, corrections: Path, tmp_path: 
 
 
 # ---------------------------------------------------------------------- the command
+
+
+def test_corrections_are_compared(corrections: Path, tmp_path: Path) -> None:
+    made = Corrections.read(corrections)
+    table = made.table.copy()
+    known = np.array(["unconstrained" not in str(f) for f in table["flags"]]) & (table["parameter"] == "log gf")
+    table["change"][known] += 0.03
+    table["change"][~known] += 5.0  # which nobody knows
+    Corrections(table, made.card).write(tmp_path / "other.ecsv")
+    *_, every = compared(made, Corrections.read(tmp_path / "other.ecsv"))
+    assert (every["lines"], every["median"]) == (known.sum(), pytest.approx(0.03, abs=2e-4))
+    assert every["scatter"] < 2e-4
+    error = np.hypot(*[table["error"][known]] * 2)
+    assert every["within"] == pytest.approx((error > 0.03).mean(), abs=0.01)
+    command = ["validate", "calibration", "--part", "others", "--corrections", str(corrections)]
+    said = CliRunner().invoke(main, [*command, "--against", str(tmp_path / "other.ecsv")]).output
+    assert f"| 0 to inf | {known.sum()} | +0.030 |" in said
+    assert "others needs --against" in CliRunner().invoke(main, command).output
 
 
 def test_the_command_calibrates_and_writes_a_page(tmp_path: Path) -> None:

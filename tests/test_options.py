@@ -153,6 +153,7 @@ TESTED: dict[str, dict[str, str]] = {
         "options:test_options_of_a_calibrations_checks_arrive":
             "--part --model --window --off --snr --seed --processes --out --corrections --laboratory --stars --unseen "
             "--each --halves --alone --start --iterations --work",
+        "calibration:test_corrections_are_compared": "--part --corrections --against",
     },
 }  # fmt: skip
 

@@ -405,9 +405,9 @@ def benchmarks(
 
 
 @validate.command()
-@click.option("--part", "parts", multiple=True, type=click.Choice(["mock", "unseen", "laboratory"]),
+@click.option("--part", "parts", multiple=True, type=click.Choice(["mock", "unseen", "laboratory", "others"]),
               help="mock: stars whose truth is known; unseen: benchmark stars left out of STARS; laboratory: against "
-              "--laboratory. May be given again.  [default: mock]")  # fmt: skip
+              "--laboratory; others: --against, of another model. May be given again.  [default: mock]")  # fmt: skip
 @click.option("--stars", "table", type=click.Path(path_type=Path, dir_okay=False), default="galah-stars.toml",
               show_default=True, help="Stars of the calibration (unseen).")  # fmt: skip
 @click.option("--unseen", multiple=True, help="Benchmark star that is in no calibration; may be given again.")
@@ -415,7 +415,8 @@ def benchmarks(
 @click.option("--halves", is_flag=True, help="Fit in every other window too, and in the others (unseen).")
 @click.option("--alone", help="Try a calibration of this star alone, too, such as Sun.")
 @click.option("--model", help="Model in place of what STARS says; of mock stars, atlas12 if left out.")
-@click.option("--corrections", default="galah-atlas12", show_default=True, help="What is compared (laboratory).")
+@click.option("--corrections", default="galah-atlas12", show_default=True, help="Compared (laboratory, others).")
+@click.option("--against", multiple=True, help="Corrections that these are compared with (others); may be given again.")
 @click.option("--laboratory", type=click.Path(path_type=Path, dir_okay=False, exists=True),
               help="Laboratory log gf in MOOG's format, such as mooglists/goodgf of linemake.")  # fmt: skip
 @click.option("--snr", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Of the mock stars.")
@@ -433,7 +434,7 @@ def benchmarks(
               show_default=True, help="Folder for figures; finished syntheses and fits are kept in it.")  # fmt: skip
 def calibration(
     parts: tuple[str, ...], table: Path, unseen: tuple[str, ...], each: bool, halves: bool, alone: str | None,
-    model: str | None, corrections: str, laboratory: Path | None, snr: float, off: int,
+    model: str | None, corrections: str, against: tuple[str, ...], laboratory: Path | None, snr: float, off: int,
     windows: tuple[tuple[float, float], ...], start: str | None, iterations: int | None, work: Path | None, seed: int,
     processes: int, out: Path,
 ) -> None:  # fmt: skip
@@ -479,6 +480,12 @@ def calibration(
                 processes=processes, progress=tell,
             )  # fmt: skip
             say(path.read_text(encoding="utf-8"))
+        elif part == "others":
+            if not against:
+                raise click.UsageError("others needs --against CORRECTIONS")
+            for other in against:
+                both = check.compared(Corrections.read(corrections), Corrections.read(other))
+                say(check.format_compared(corrections, other, both))
         else:
             if laboratory is None:
                 raise click.UsageError("laboratory needs --laboratory FILE")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ..stars.spectrum import ObservedSpectrum
 from ..stars.synthesis import Synthesis, lines_near
 from ..stars.windows import Windows
 
-__all__ = ["MOCK_STARS", "laboratory", "left_out", "recovery", "without"]
+__all__ = ["MOCK_STARS", "compared", "laboratory", "left_out", "recovery", "without"]
 
 Array = NDArray[np.float64]
 
@@ -246,6 +247,55 @@ def format_laboratory(figures: Mapping[str, Any]) -> str:
         cells = " | ".join(f"{f[k]['offset']:+.3f} | {f[k]['scatter']:.3f} | {f[k]['rms']:.3f}"
                            for k in ("list", "calibrated"))  # fmt: skip
         out.append(f"| {name} | {f['lines']} | {cells} |")
+    return "\n".join(out)
+
+
+# ---------------------------------------------------------------------- other atmospheres
+
+#: Depths in the limit of weakness between which lines are compared.
+_DEPTHS = (0.01, 0.05, 0.2, 1.0, 5.0, np.inf)
+
+
+def compared(one: Corrections, other: Corrections) -> list[dict[str, float]]:
+    """Changes of log gf of `other` less those of `one`, of lines that both constrain: how much of a calibrated log gf
+    is the atmosphere (or the stars) that it was calibrated with.
+
+    A row for lines between two depths, and one for all: lines, median, robust scatter, rms [dex], the median error of
+    the first, and the share of differences within one of the two errors in quadrature.
+    """
+    changes = []
+    for made in (one, other):
+        mine = {}
+        for row in made.table:
+            if row["parameter"] == "log gf" and "unconstrained" not in str(row["flags"]):
+                key = str(row["species"]), round(float(row["wavelength"]), 3)
+                mine[key] = float(row["change"]), float(row["error"]), float(row["depth"])
+        changes.append(mine)
+    both = [(a, changes[1][key]) for key, a in changes[0].items() if key in changes[1]]
+    if not both:
+        raise ValueError(f"{one.name} and {other.name} have no constrained line in common")
+    first, second = (np.array([pair[i] for pair in both]) for i in (0, 1))
+    off, error, depth = second[:, 0] - first[:, 0], np.hypot(first[:, 1], second[:, 1]), first[:, 2]
+    rows = []
+    for low, high in (*pairwise(_DEPTHS), (0.0, np.inf)):
+        here = (depth >= low) & (depth < high)
+        if here.any():
+            d = off[here]
+            rows.append({
+                "low": low, "high": high, "lines": int(here.sum()), "median": float(np.median(d)),
+                "scatter": float(1.4826 * np.median(np.abs(d - np.median(d)))), "rms": float(np.sqrt((d**2).mean())),
+                "error": float(np.median(first[here, 1])), "within": float((np.abs(d) < error[here]).mean()),
+            })  # fmt: skip
+    return rows
+
+
+def format_compared(one: str, other: str, rows: Sequence[Mapping[str, float]]) -> str:
+    """The rows as a table for people."""
+    heads = ("depth", "lines", "median", "scatter", "rms", "error", "within one")
+    out = [f"{other} less {one}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for r in rows:
+        out.append(f"| {r['low']:g} to {r['high']:g} | {r['lines']} | {r['median']:+.3f} | {r['scatter']:.3f} | "
+                   f"{r['rms']:.3f} | {r['error']:.3f} | {100 * r['within']:.0f} % |")  # fmt: skip
     return "\n".join(out)
 
 
