@@ -378,8 +378,8 @@ def test_stars_and_windows_can_be_taken_away(mock: Any) -> None:
 def test_the_table_of_stars_not_seen() -> None:
     reference = {"teff": 5000.0, "logg": 4.0, "monh": 0.0}
     result = {"values": {"teff": 5100.0, "logg": 4.1, "monh": -0.1}, "windows": [{"rms": 0.01}, {"rms": 0.01}]}
-    rows = [{"star": "A", "lines": "as it is", "reference": reference, "result": result},
-            {"star": "B", "lines": "as it is", "reference": reference, "result": {"failed": "no data"}}]  # fmt: skip
+    rows = [{"name": "A", "lines": "as it is", "reference": reference, "result": result},
+            {"name": "B", "lines": "as it is", "reference": reference, "result": {"failed": "no data"}}]  # fmt: skip
     text = _left_out_table(rows, ["Sun"])
     assert "| A | 5000 4.00 +0.00 | as it is | +100 | +0.10 | -0.10 | 1.00 |" in text
     assert "failed: no data" in text

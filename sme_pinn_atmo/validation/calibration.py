@@ -332,7 +332,7 @@ def left_out(
     unseen: Sequence[str] = (), each: bool = True, halves: bool = True, alone: str | None = None,
     start: Corrections | None = None, processes: int = 1, progress: Callable[[str], None] = lambda text: None,
 ) -> Path:  # fmt: skip
-    """Benchmark stars fitted with lines that were calibrated without them; writes `left_out.md` and `.json`.
+    """Benchmark stars fitted with lines that were calibrated without them; writes `left_out.md`, `.json` and `.png`.
 
     Each star is fitted as `validate benchmarks` does, Teff and log g free without priors, with the list as it is and
     with corrections from a calibration that has not seen it.
@@ -349,7 +349,7 @@ def left_out(
     """
     from ..files import write_atomically
     from ..stars.many import fit_many, safe_name
-    from .benchmarks import WINDOWS, reference_stars, settings_of
+    from .benchmarks import WINDOWS, plot_off_reference, reference_stars, settings_of
 
     known = {k["name"]: (i, k) for i, k in enumerate(reference_stars())}
     if wrong := [n for n in unseen if n not in known]:
@@ -382,7 +382,7 @@ def left_out(
                     name=f"{name}, {text}{part}", windows=str(out / f"windows{safe_name(part)}.ecsv"),
                     corrections=None if file is None else str(file),
                 ))  # fmt: skip
-                rows.append({"star": name, "lines": text + part, "seen": name not in unseen,
+                rows.append({"name": name, "lines": text + part, "seen": name not in unseen,
                              "reference": star["reference"]})  # fmt: skip
     results = fit_many(settings, out, processes=processes)
     for row, result in zip(rows, results, strict=True):
@@ -390,6 +390,9 @@ def left_out(
     path = out / "left_out.md"
     write_atomically(path, _left_out_table(rows, [s.name for s in every]).encode())
     write_atomically(out / "left_out.json", (json.dumps(rows, indent=1) + "\n").encode())
+    done = [r for r in rows if "failed" not in r["result"]]
+    series = {text: [r for r in done if r["lines"] == text] for text in made}
+    plot_off_reference(out / "left_out.png", {text: mine for text, mine in series.items() if mine})
     return path
 
 
@@ -404,7 +407,7 @@ def _left_out_table(rows: Sequence[Mapping[str, Any]], stars: Sequence[str]) -> 
     offs: dict[str, list[list[float]]] = {}
     for r in rows:
         ref, result = r["reference"], r["result"]
-        head = f"| {r['star']} | {ref['teff']:.0f} {ref['logg']:.2f} {ref['monh']:+.2f} | {r['lines']} |"
+        head = f"| {r['name']} | {ref['teff']:.0f} {ref['logg']:.2f} {ref['monh']:+.2f} | {r['lines']} |"
         if "failed" in result:
             out.append(f"{head} failed: {result['failed']} | | | |")
             continue
