@@ -15,6 +15,7 @@ pytest.importorskip("pysme", reason="PySME is not installed")
 
 from sme_pinn_atmo import spectra
 from sme_pinn_atmo.cli import main
+from sme_pinn_atmo.emulator.labels import DomainError
 from sme_pinn_atmo.stars.errors import block_bootstrap, correlation_factor, leave_windows_out
 from sme_pinn_atmo.stars.fit import Options, StarFit, fit_star
 from sme_pinn_atmo.stars.instrument import LineSpread, disk_flux
@@ -160,6 +161,19 @@ def test_what_is_wrong_is_said(observed: ObservedSpectrum, clean: tuple[np.ndarr
     other = fit_star(ObservedSpectrum.from_arrays(wave, noise, 0.01, name="other"), few, lines, free, options=quick)
     assert other.mismatch
     assert any("explains only" in w for w in other.warnings)
+
+
+def test_a_start_outside_of_the_domain(observed: ObservedSpectrum) -> None:
+    """What is free is moved inside, and said; what is fixed is one error."""
+    few, lines = Windows(((6151.0, 6156.0),)), spectra.read_lines()
+    quick = Options(line_errors=False, atmosphere_errors=False, iterations=1, clip=0)
+    start = {**TRUTH, "monh": -2.73, "alpha": 0.0}  # marcs has no such alpha
+    free = Parameters(start, ("teff", "alpha"))
+    fit = fit_star(observed, few, lines, free, model="marcs", options=quick)
+    assert fit.values["alpha"] > 0.1
+    assert any(w.startswith("alpha starts at 0.1") and "marcs has no star with alpha 0 here" in w for w in fit.warnings)
+    with pytest.raises(DomainError, match=r"marcs: alpha_m = .* is outside the range 0\.1.* to 0\.4"):
+        fit_star(observed, few, lines, Parameters(start, ("teff",)), model="marcs", options=quick)
 
 
 def test_windows_are_tables_that_one_can_edit(tmp_path: Path) -> None:

@@ -203,16 +203,16 @@ class PinnAtmosphereGrid(AtmosphereGrid):
         return domain.lower[j], domain.upper[j]
 
 
-def star_labels(sme: Any, grid: PinnAtmosphereGrid) -> dict[str, float]:
+def star_labels(sme: Any, grid: PinnAtmosphereGrid, *, snap: bool = True) -> dict[str, float]:
     """Labels of the star that an `SME_Structure` describes, on the solar scale of the grid's training models.
 
     m_h is [Fe/H] and alpha_m the mean of [X/Fe] over the electron donors Mg, Si, Ca, Ti, weighted by their solar
     number, both relative to the training grid's solar abundances (`composition.SOLAR_SCALES`) whatever scale
     `sme.abund` is on. Solar scales differ by some 0.01 dex in alpha_m, so that alpha_m up to 0.03 dex outside the
-    model's range is taken for the edge. vturb is `sme.vmic`. The options of the grid fix any of these; the mass is
-    among the labels where they give it.
+    range that the model has at this m_h is taken for the edge (not without `snap`). vturb is `sme.vmic`. The options
+    of the grid fix any of these; the mass is among the labels where they give it.
     """
-    options = grid.options
+    options, domain = grid.options, grid.emulator.domain
     solar = SOLAR_SCALES[grid.emulator.card["solar_scale"]]
     if options["follow_abundances"]:
         star = _total(sme)
@@ -220,12 +220,11 @@ def star_labels(sme: Any, grid: PinnAtmosphereGrid) -> dict[str, float]:
         weight = np.array([10.0 ** solar[el] for el in _ALPHA_DONORS])
         excess = np.array([star[el] - solar[el] - m_h for el in _ALPHA_DONORS])
         alpha_m = float(weight @ excess / weight.sum())
-        alpha_m = _within_scale_error(alpha_m, grid.bounds("alpha_m"))
     else:
         m_h, alpha_m = float(sme.monh), 0.0
     vturb = float(np.mean(sme.vmic))
     mass = {} if options["mass"] is None else {"mass": options["mass"]}
-    return {
+    labels = {
         "teff": float(sme.teff),
         "logg": float(sme.logg),
         "m_h": m_h,
@@ -233,6 +232,11 @@ def star_labels(sme: Any, grid: PinnAtmosphereGrid) -> dict[str, float]:
         "vturb": vturb if options["vturb"] is None else options["vturb"],
         **mass,
     }
+    if snap and options["follow_abundances"] and options["alpha_m"] is None and "alpha_m" in domain.labels:
+        for allowed in (grid.bounds("alpha_m"), domain.range("alpha_m", domain.stack(labels))):
+            if allowed is not None:
+                labels["alpha_m"] = _within_scale_error(labels["alpha_m"], allowed)
+    return labels
 
 
 def _total(sme: Any) -> dict[str, float]:
@@ -241,9 +245,7 @@ def _total(sme: Any) -> dict[str, float]:
     return {el: float(v) + (0.0 if el in ("H", "He") else float(sme.monh)) for el, v in pattern.items()}
 
 
-def _within_scale_error(alpha_m: float, bounds: tuple[float, float] | None) -> float:
-    if bounds is None:
-        return alpha_m
+def _within_scale_error(alpha_m: float, bounds: tuple[float, float]) -> float:
     edge = min(max(alpha_m, bounds[0]), bounds[1])
     return edge if abs(edge - alpha_m) < 0.03 else alpha_m
 

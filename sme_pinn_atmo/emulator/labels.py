@@ -6,7 +6,7 @@ vturb [km/s], mass [Msun]). Out: float64 arrays (..., n_label) in the order of a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -44,6 +44,13 @@ class Strip:
         """Lowest and highest value at values of the other label."""
         knots, low, high = self._arrays
         return np.interp(along, knots, low), np.interp(along, knots, high)
+
+    def reach(self, value: float) -> list[tuple[float, float]]:
+        """Ranges of the other label, sorted, in which `value` of this one lies in the strip; endless where it does at
+        the first or the last knot."""
+        knots, low, high = self._arrays
+        above, below = _not_negative(knots, value - low + 1e-9), _not_negative(knots, high - value + 1e-9)
+        return _common(above, below)
 
     @cached_property
     def _arrays(self) -> tuple[NDArray[np.float64], ...]:
@@ -148,6 +155,28 @@ class Domain:
             ok &= (x[..., i] >= low - 1e-9) & (x[..., i] <= high + 1e-9)
         return np.asarray(ok)
 
+    def range(
+        self, label: str, x: NDArray[np.float64], following: Collection[str] = ()
+    ) -> tuple[float, float]:
+        """Lowest and highest value of a label where the others are as in x, (n_label,).
+
+        Where the domain has gaps, of the piece nearest to the label's own value in x. NaN where nothing is
+        allowed.
+
+        following : labels that are moved along with this one, so that their strips do not hold it
+        """
+        k = self.labels.index(label)
+        pieces = [(self.lower[k], self.upper[k])]
+        for strip, i, j in self._columns:
+            if i == k:
+                low, high = strip.range(x[j])
+                pieces = _common(pieces, [(float(low), float(high))])
+            elif j == k and strip.label not in following:
+                pieces = _common(pieces, strip.reach(float(x[i])))
+        if not pieces:
+            return np.nan, np.nan
+        return min(pieces, key=lambda p: max(p[0] - x[k], x[k] - p[1], 0.0))
+
     def contains(self, **labels: Any) -> NDArray[np.bool_]:
         """True where the labels (scalars or arrays that broadcast) lie inside the domain."""
         return self.inside(self.stack(labels))
@@ -250,6 +279,27 @@ class Domain:
             strips = (Strip.from_training("logg", "teff", columns["teff"], columns["logg"]),)
         lower, upper = (tuple(map(float, v)) for v in (x.min(axis=0), x.max(axis=0)))
         return cls(tuple(labels), lower, upper, dict(defaults), strips)
+
+
+def _not_negative(x: NDArray[np.float64], f: NDArray[np.float64]) -> list[tuple[float, float]]:
+    """Ranges in which f, linear between the knots x and constant beyond them, is not negative."""
+    x, f = np.r_[-np.inf, x, np.inf], np.r_[f[0], f, f[-1]]
+    found: list[tuple[float, float]] = []
+    for a, b, fa, fb in zip(x[:-1], x[1:], f[:-1], f[1:], strict=True):
+        if fa < 0 and fb < 0:
+            continue
+        root = a + (b - a) * fa / (fa - fb) if fa * fb < 0 else np.nan
+        low, high = float(a if fa >= 0 else root), float(b if fb >= 0 else root)
+        if found and low <= found[-1][1]:
+            low, _ = found.pop()
+        found.append((low, high))
+    return found
+
+
+def _common(one: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """What two sets of ranges have in common."""
+    both = [(max(a, c), min(b, d)) for a, b in one for c, d in other]
+    return [(low, high) for low, high in both if low <= high]
 
 
 def as_planes(x: NDArray[np.float64], labels: Sequence[str], geometry: str | None) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from .instrument import LineSpread, broaden, resample
 from .model import Match, ObservedWindow, broadened, cut, first_velocity, match, normalised_flux, project
 from .noise import LineErrors, group_scatter, line_groups, line_scatters, line_shapes, look_again, weighed
 from .parameters import Parameters
+from .region import Region
 from .spectrum import ObservedSpectrum
 from .synthesis import Intensities, Synthesis, pool
 from .windows import Windows
@@ -50,6 +51,10 @@ _LOOKS, _ROUNDS = 2, 2
 #: Changes of chi2 by less than this mean nothing. Derivatives of a few lines, made somewhat beside the star, lead no
 #: nearer to the end than to a step that should have lowered chi2 by the second, and did not.
 _SAME_CHI2, _NEAR_CHI2 = 0.3, 2.0
+
+#: A step whose cosine with the one before is below the first goes back where it came from, and is damped by the second:
+#: what the windows hardly constrain (log g with vmic, of few lines) else goes to and fro.
+_BACK, _DAMPED = -0.5, 0.3
 
 #: So many iterations that together lower chi2 by less than the second of these end a fit.
 _STILL = 3
@@ -223,6 +228,7 @@ class _Fit:
         self.coarse = Synthesis(
             self.synthesis.source, lines, windows.windows, step=1.8 * step, threshold=_ROUGH, **same
         )
+        self.region = Region(self.synthesis.source, parameters, options.pattern)
         self.syntheses = 0
         self.warnings: list[str] = list(spectrum.notes)
         self.observed: list[ObservedWindow] = []
@@ -231,6 +237,19 @@ class _Fit:
         self.velocities: list[float] = []
 
     # ------------------------------------------------------------------ syntheses
+
+    def start(self) -> dict[str, float]:
+        """Where the free parameters start: inside the domain, if they can."""
+        given = self.parameters.initial()
+        values = self.region.inside(given)
+        for name, value in values.items():
+            if abs(value - given[name]) > 1e-6:
+                self.warnings.append(
+                    f"{name} starts at {value:.5g}: the model {self.synthesis.source.emulator.name} has no star with "
+                    f"{name} {given[name]:.5g} here" if self.region.domain is not None
+                    else f"{name} starts at {value:.5g}, the limit next to {given[name]:.5g}"
+                )  # fmt: skip
+        return values
 
     def choose_lines(self, values: Mapping[str, float]) -> bool:
         """Select lines for the star where the selection at hand is for another; says whether it did."""
@@ -251,17 +270,6 @@ class _Fit:
         full = self.parameters.full(values)
         return [broadened(i, full, self.spread) for i in intensities]
 
-    def differences(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Step of each free parameter, away from the nearer limit."""
-        found = {}
-        for name, value in values.items():
-            low, high = par.limits(name, self.synthesis.source, values.get("teff", self.parameters.start["teff"]))
-            size = par.step(name, value)
-            found[name] = size if value + size <= high else -size
-            if not low <= value + found[name] <= high:
-                found[name] = 0.5 * (high - value) if high - value > value - low else 0.5 * (low - value)
-        return found
-
     def evaluate(
         self, run: Callable[[Any], list[list[Intensities]]], values: Mapping[str, float], old: _Point | None = None
     ) -> _Point:
@@ -272,8 +280,8 @@ class _Fit:
             self.syntheses += 1
             return _Point(dict(values), self.fluxes(made, values), old.derivatives, old.centre, old.rough,
                           old.response)  # fmt: skip
-        steps = self.differences(values)
-        moved = [{**values, n: values[n] + d} for n, d in steps.items() if n not in par.BROADENING]
+        steps = self.region.differences(values)
+        moved = [{**values, n: values[n] + d} for n, d in steps.items() if n not in par.BROADENING and d]
         jobs: list[Any] = [(0, self.stellar(values)), *((1, self.stellar(v)) for v in (values, *moved))]
         asked = self.options.line_scatter > 0
         if asked:
@@ -284,6 +292,10 @@ class _Fit:
         derivatives = [np.empty((len(steps), len(f))) for f in base]
         others = iter(shifted)
         for j, (name, size) in enumerate(steps.items()):
+            if size == 0:  # a limit on either side: it does not move
+                for d in derivatives:
+                    d[j] = 0.0
+                continue
             other = {**values, name: values[name] + size}
             flux = self.fluxes(rough if name in par.BROADENING else next(others), other)
             for d, f, b in zip(derivatives, flux, base, strict=True):
@@ -482,42 +494,46 @@ class _Fit:
         undamped = normal
         normal = normal + damping * np.diag(np.diag(normal))
         held: list[int] = []
+        along = np.eye(len(gradient))  # what moves when a parameter does: also those that slide along their limits
         for _ in range(len(names) + 1):
             keep = [j for j in range(len(gradient)) if j not in held]
-            delta = np.zeros(len(gradient))
-            delta[keep] = np.linalg.lstsq(normal[np.ix_(keep, keep)], gradient[keep], rcond=1e-12)[0]
+            way = along[:, keep]
+            delta = way @ np.linalg.lstsq(way.T @ normal @ way, way.T @ gradient, rcond=1e-12)[0]
             scale = min([1.0, *(par.largest(n, values[n]) / max(abs(delta[j]), 1e-12) for j, n in enumerate(names))])
-            moved, blocked = self.inside(values, {n: values[n] + scale * delta[j] for j, n in enumerate(names)})
+            target = {n: values[n] + scale * delta[j] for j, n in enumerate(names)}
+            moved = self.region.step(values, target)
             # What pushes out of a limit that it is at already stays there, and the others find their best without it.
-            new = [names.index(n) for n in blocked if n in names and names.index(n) not in held
-                   and abs(moved[n] - values[n]) <= par.near(n)]  # fmt: skip
+            new = [j for j, n in enumerate(names)
+                   if j not in held and moved[n] != target[n] and abs(moved[n] - values[n]) <= par.near(n)
+                   and self.region.at_limit(n, values)]  # fmt: skip
             if not new:
                 break
             held += new
+            for j in new:
+                along[j] = 0.0
+                for other, slope in self.region.slide(names[j], values).items():
+                    along[j, names.index(other)] = slope
         moved = {n: float(v) for n, v in moved.items()}
         step = np.array([moved[n] - values[n] for n in names] + [scale * d for d in delta[len(names) :]])
         fall = float(2 * gradient @ step - step @ undamped @ step)
         return moved, float(step[-1]) if self.options.velocity == "star" else 0.0, fall
 
-    def inside(self, old: Mapping[str, float], new: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
-        """Values moved into the limits, and the names of those that had to be."""
-        moved, blocked = dict(new), []
-        for name in sorted(new, key=lambda n: n == "logg"):  # whose limits go with teff
-            teff = moved.get("teff", self.parameters.start["teff"])
-            low, high = par.limits(name, self.synthesis.source, teff)
-            if not low <= moved[name] <= high:
-                moved[name] = float(np.clip(moved[name], low, high))
-                blocked.append(name)
-        return moved, blocked
+    def ahead(
+        self, came: Mapping[str, float], values: Mapping[str, float], point: _Point, matches: Sequence[Match],
+        damping: float,
+    ) -> tuple[dict[str, float], float, float, float]:  # fmt: skip
+        """As `move`, damped where the step would go back to where it `came` from; and that damping."""
+        columns = self.columns(matches, point.derivatives)
+        new, dv, fall = self.move(values, columns, matches, damping)
+        if came and damping < _DAMPED and _cosine(came, values, new) < _BACK:
+            damping = _DAMPED
+            new, dv, fall = self.move(values, columns, matches, damping)
+        return new, dv, fall, damping
 
     def stopped(self, values: Mapping[str, float]) -> dict[str, str]:
-        found = {}
-        for name, value in values.items():
-            low, high = par.limits(name, self.synthesis.source, values.get("teff", self.parameters.start["teff"]))
-            for kind, limit in (("lower", low), ("upper", high)):
-                if abs(value - limit) <= par.near(name):
-                    found[name] = f"{kind} limit {limit:.4g}"
-        return found
+        """Which limit each parameter that is at one is at, in words."""
+        limits = {name: self.region.at_limit(name, values) for name in values}
+        return {name: f"{which[0]} limit {which[1]:.4g}" for name, which in limits.items() if which}
 
 
 def transfer_step(resolution: float) -> float:
@@ -560,7 +576,7 @@ def fit_star(
     begin = time.perf_counter()
     options = options or Options()
     state = _Fit(spectrum, windows, lines, model, parameters, options, spread)
-    values = parameters.initial()
+    values = state.start()
     state.choose_lines(values)
     state.take(state.fluxes(state.coarse.intensities(state.stellar(values)), values))
     state.syntheses += 1
@@ -574,6 +590,8 @@ def _iterate(
     """Gauss-Newton to the end: where it ends, the iterations, and whether it converged."""
     options = state.options
     best: tuple[_Point, list[float]] | None = None
+    seen: list[tuple[_Point, list[float]]] = []
+    came: dict[str, float] = {}
     damping, converged, looks, iteration, done, known = 0.0, False, 0, 0, False, False
     last: _Point | None = None
     settled: list[float] = []
@@ -588,7 +606,7 @@ def _iterate(
                     known = True
                 matches, rejected = state.matches(point.flux), False
                 if best is not None and state.chi2(matches, values) > state.chi2_of(best) + _SAME_CHI2:
-                    damping = max(3 * damping, 0.3)  # go back, and shorter
+                    damping = max(3 * damping, _DAMPED)  # go back, and shorter
                     point, state.velocities = best
                     values = point.values
                     matches = state.matches(point.flux)
@@ -603,9 +621,10 @@ def _iterate(
                     looks = looks + 1 if more else _LOOKS
                     state.velocities = [m.velocity for m in matches]
                 best = (point, list(state.velocities))
+                seen.append(best)
                 settled.append(state.chi2(matches, values))
                 before = fall
-                new, dv, fall = state.move(values, state.columns(matches, point.derivatives), matches, damping)
+                new, dv, fall, damping = state.ahead(came, values, point, matches, damping)
                 text = ", ".join(f"{n} {v:.5g}" for n, v in values.items())
                 progress(f"iteration {iteration}: {text}; chi2 {state.chi2(matches, values):.6g}")
                 small = all(abs(new[n] - values[n]) < _CONVERGED * abs(par.step(n, values[n])) for n in values)
@@ -618,16 +637,25 @@ def _iterate(
                 done = converged or damping > 1e4 or iteration >= options.iterations
                 if done:
                     break
-                values = new
+                came, values = values, new
                 if options.velocity == "star":
                     state.velocities = [v + dv for v in state.velocities]
                 if state.choose_lines(values):
-                    last, looks = None, 0  # derivatives are of other lines; look at the data again
+                    last, looks, seen = None, 0, []  # derivatives are of other lines; look at the data again
                     break
     if best is None:
         raise AssertionError("a fit ends with a point")
-    point, state.velocities = best
+    # The weights have changed on the way: with those of the end, one before the last may be the better.
+    point, state.velocities = min(reversed(seen), key=state.chi2_of, default=best)
     return point, iteration, converged
+
+
+def _cosine(a: Mapping[str, float], b: Mapping[str, float], c: Mapping[str, float]) -> float:
+    """Of the angle between the steps from a to b and from b to c, each parameter in units of its largest step."""
+    one, two = (
+        np.array([(y[n] - x[n]) / par.largest(n, x[n]) for n in b]) for x, y in ((a, b), (b, c))
+    )
+    return float(one @ two / max(np.linalg.norm(one) * np.linalg.norm(two), 1e-12))
 
 
 def _result(state: _Fit, point: _Point, iterations: int, converged: bool, begin: float) -> StarFit:
