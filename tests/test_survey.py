@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from astropy.table import Table
 
 from sme_pinn_atmo import DomainError, korg
 from sme_pinn_atmo.emulator import Emulator
+from sme_pinn_atmo.stars.corrections import Corrections
 from sme_pinn_atmo.survey import Set, Survey, make, presets
 from sme_pinn_atmo.survey.instrument import Band, Continuum
 from sme_pinn_atmo.survey.labels import RELATIONS, atmosphere_labels, draw, read_table, solar_pattern
@@ -68,6 +70,7 @@ def _of(model: str) -> tuple[Any, str]:
         ({"survey": {"cod": "pysme"}}, "no 'cod'"),
         ({"survey": {"code": "moog"}}, "pysme, korg"),
         ({"survey": {"code": "korg", "mu": True}}, "need code = 'pysme'"),
+        ({"survey": {"code": "korg", "corrections": "galah-atlas12"}}, "need code = 'pysme'"),
         ({"bands": []}, r"no table \[bands\]"),
         ({"band": []}, r"\[\[band\]\]"),
         ({"band": [{**BAND, "log_step": 1e-5}]}, "one of step"),
@@ -306,6 +309,33 @@ def test_options_of_a_survey_change_its_spectra(engine: Engine) -> None:
         {"continuum": {"kind": "none"}},
     ):  # fmt: skip
         assert np.abs(Engine(small(**change)).star(STAR)["flux"] - base).max() > 1e-6, change
+
+
+def test_corrections_of_lines_reach_the_spectra_and_the_card(engine: Engine, tmp_path: Path) -> None:
+    line = _iron(engine)
+    table = Table({
+        "species": [str(line["species"])], "wavelength": [line["wlcent"]], "low": [line["wlcent"]],
+        "high": [line["wlcent"]], "excitation": [line["excit"]], "parameter": ["log gf"], "change": [-9.0],
+        "error": [0.1], "prior": [0.25], "depth": [0.5], "stars": ["Sun"], "flags": [""],
+    })  # fmt: skip
+    path = tmp_path / "changes.ecsv"
+    Corrections(table, {"stars": [{"pattern": "asplund2009"}]}, "changes").write(path)
+    survey = small(survey={"corrections": str(path), "pattern": "grevesse2007"})
+    plain = Engine(replace(survey, corrections=None)).star(STAR)["flux"]
+    change = Engine(survey).star(STAR)["flux"] - plain
+    assert change.max() == pytest.approx(1 - plain[change.argmax()], abs=0.01)  # nothing is left of the line
+    assert change.max() > 0.1
+    assert abs(engine.wave[change.argmax()] - line["wlcent"]) < 0.1
+    card = make_module._card(survey)
+    assert len(card["corrections_sha256"]) == 64
+    assert "asplund2009" in card["notes"][0]
+
+
+def _iron(engine: Engine) -> Any:
+    """Fe I 6151.6, which stands alone."""
+    lines = engine.code.synthesis.lines
+    near = [i for i in range(len(lines)) if abs(float(lines["wlcent"][i]) - 6151.617) < 0.05]
+    return {n: lines[n][near[0]] for n in ("species", "wlcent", "excit")}
 
 
 def test_weak_lines_are_added_as_such_where_there_are_many(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from .. import __version__
 from ..composition import CompositionWarning
 from ..emulator import Emulator
+from ..stars.corrections import Corrections, packaged_corrections
 from .labels import RELATIONS, Labels, draw
 from .settings import Survey
 from .store import DONE, FAILED, Writer, layout, size
@@ -89,8 +90,8 @@ def make(
     plain = json.dumps(survey.to_dict(), sort_keys=True)
     if part.is_file():
         writer = Writer(part)
-        if changed := [k for k in ("survey", "model_sha256", "lines_sha256", "versions", "table_sha256")
-                       if writer.card.get(k) != card[k]]:  # fmt: skip
+        same = ("survey", "model_sha256", "lines_sha256", "corrections_sha256", "versions", "table_sha256")
+        if changed := [k for k in same if writer.card.get(k) != card.get(k)]:
             raise ValueError(f"{part} was begun with other settings ({changed[0]} differs): finish it with those, or "
                              "delete it")  # fmt: skip
     else:
@@ -180,11 +181,19 @@ def _card(survey: Survey) -> dict[str, Any]:
         "survey": survey.to_dict(), "key": survey.key(), "seed": survey.seed, "code": survey.code,
         "model": emulator.name, "model_sha256": emulator.card["sha256"],
         "solar_scale": emulator.card["solar_scale"], "references": list(emulator.card.get("references", [])),
-        "lines": str(lines or "packaged"), "lines_sha256": _lines_checksum(lines),
+        "lines": str(lines or "packaged"), "lines_sha256": _lines_checksum(lines), **_corrections(survey),
         "table_sha256": _checksum(Path(survey.table)) if survey.table and Path(survey.table).is_file() else "",
         "relations": {n: RELATIONS[r][1] for n, r in survey.relations.items()},
         "error_profiles": list(ERROR_PROFILES), "medium": [b.medium for b in survey.bands], "versions": versions,
     }  # fmt: skip
+
+
+def _corrections(survey: Survey) -> dict[str, Any]:
+    if survey.corrections is None:
+        return {}
+    made = Corrections.read(survey.corrections)
+    path = packaged_corrections().get(survey.corrections, Path(survey.corrections))
+    return {"corrections_sha256": _checksum(path), "notes": made.on_pattern(survey.pattern)}
 
 
 def _lines_checksum(lines: Any) -> str:

@@ -24,7 +24,10 @@ CONTINUA = ("true", "none", "polynomial", "gaussian")
 
 #: Tables of survey.toml and the names that each may have.
 _KNOWN = {
-    "survey": ("name", "source", "code", "model", "lines", "pattern", "geometry", "mass", "step", "threshold", "mu"),
+    "survey": (
+        "name", "source", "code", "model", "lines", "corrections", "pattern", "geometry", "mass", "step", "threshold",
+        "mu",
+    ),
     "labels": ("stars", "seed", "draw", "table", "isochrone_scatter", "ranges", "fixed", "relations"),
     "band": ("name", "first", "last", "step", "log_step", "pixels", "medium", "resolution", "matrix", "integrate"),
     "continuum": ("kind", "degree", "width", "low", "high", "iterations"),
@@ -68,6 +71,7 @@ class Survey:
     code : out of `CODES`
     model, geometry, mass : of the atmospheres, see `stars.synthesis.atmosphere_source`
     lines : a line list of `stars.lines.read_lines`, or a file of a data set (`sources.find`)
+    corrections : of the lines (PySME), see `stars.corrections.Corrections.read`
     pattern : PySME's solar abundances
     step : of the transfer [km/s], 0 for what the highest resolution needs; threshold : see `stars.synthesis.Synthesis`
     mu : store intensities by mu as well (PySME), without rotation and instrument
@@ -81,6 +85,7 @@ class Survey:
     name: str
     bands: tuple[Band, ...]
     lines: str | None = None
+    corrections: str | None = None
     source: str = ""
     code: str = "pysme"
     model: str = "atlas12"
@@ -120,8 +125,8 @@ class Survey:
         for name, size in self.gradients.steps.items():
             if not size > 0:
                 raise ValueError(f"the step of {name}, {size:g}, must be above 0")
-        if self.code == "korg" and (self.mu or self.error_stars or self.gradients.atmosphere):
-            raise ValueError("mu, errors and gradients of the atmosphere alone need code = 'pysme'")
+        if self.code == "korg" and (self.mu or self.error_stars or self.gradients.atmosphere or self.corrections):
+            raise ValueError("mu, errors, corrections and gradients of the atmosphere alone need code = 'pysme'")
         names = [*self.ranges, *self.fixed, *self.relations]
         if twice := [n for n in names if names.count(n) > 1]:
             raise ValueError(f"{twice[0]} is set twice among ranges, fixed and relations")
@@ -158,7 +163,7 @@ class Survey:
         if not isinstance(data.get("band", []), list):
             raise ValueError(f"{path}: bands are written [[band]]")
         folder = path.parent
-        for holder, name in ((survey, "lines"), (survey, "model"), (labels, "table")):
+        for holder, name in ((survey, "lines"), (survey, "corrections"), (survey, "model"), (labels, "table")):
             if name in holder:
                 holder[name] = _near(folder, holder[name])
         rows: list[dict[str, Any]] = [

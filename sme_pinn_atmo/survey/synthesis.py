@@ -237,13 +237,11 @@ class _PySME:
     """PySME's opacities and transfer."""
 
     def __init__(self, survey: Survey) -> None:
-        from ..stars.lines import read_lines
-
         self.survey = survey
         self.step = survey.step or transfer_step(max(_highest(b) for b in survey.bands))
         self.pieces, self.of = windows(survey.bands, self.step, max(_widest(survey) - 30.0, 0.0))
         self.synthesis = Synthesis(
-            survey.model, read_lines(survey.line_list(), self.pieces), self.pieces, step=self.step,
+            survey.model, _lines_of(survey, self.pieces), self.pieces, step=self.step,
             threshold=survey.threshold, pattern=survey.pattern, geometry=survey.geometry, mass=survey.mass,
         )  # fmt: skip
         self._numbers = lru_cache(maxsize=1024)(self._chosen)
@@ -383,6 +381,15 @@ class _PySME:
             sigma = np.hypot(3.0, 0.7 * (star.get("vsini", 0.0) + star.get("vmac", 0.0)))
             found.append(band.see(wave, broaden(sum_, self.step, float(sigma)), self.step))
         return np.maximum(np.concatenate(found), 0.0)
+
+
+def _lines_of(survey: Survey, ranges: Any) -> Any:
+    """The line list, corrected."""
+    from ..stars.corrections import Corrections
+    from ..stars.lines import read_lines
+
+    lines = read_lines(survey.line_list(), ranges)
+    return lines if survey.corrections is None else Corrections.read(survey.corrections).apply(lines)[0]
 
 
 def _numbers(selection: Selection) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
