@@ -38,6 +38,9 @@ _MOVED = {"gflog": 0.1, "gamvw": 0.15, "wlcent": 10.0}
 #: A calibration has converged when no parameter moves by more than this [dex, mA], or than this part of its error.
 _CONVERGED, _OF_ERROR = {"gflog": 0.01, "gamvw": 0.02, "wlcent": 0.5}, 0.1
 
+#: A step that does not raise the posterior is halved so often; then the best point is the end.
+_HALVINGS = 3
+
 #: Iterations of the labels alone that come first, so that "before" is the best that the list as it is can do.
 _LABELS_FIRST = 2
 
@@ -415,7 +418,8 @@ def calibrate(
     list lacks, and tellurics, do not pull.
 
     First the labels are fitted with the list as it is. Then each iteration synthesises every window of every star
-    once, and once for each colour of lines to differentiate by; a step that does not raise the posterior is halved.
+    once, and once for each colour of lines to differentiate by. A step that does not raise the posterior is halved, and
+    the next one is as short; where that does not help, the best point is the end.
 
     Parameters
     ----------
@@ -459,23 +463,25 @@ def _calibrate(run: _Run, start: Any, begin: float) -> Calibration:
         _labels_alone(run, shared, at, spectra, "the changes to start from")
     free = np.ones(len(shared), dtype=bool)
     best: tuple[float, Array, dict[str, dict[str, float]]] | None = None
-    iteration, converged, halved, error = 0, False, 0, shared.prior
+    iteration, converged, failed, by, error = 0, False, 0, 1.0, shared.prior
     while True:
         spectra = run.spectra(shared, at, True, f"iteration {iteration + 1}")
         run.labels(shared, at)
         objective = run.objective(spectra, shared, at)
         say(f"iteration {iteration + 1}: minus log posterior {objective:.1f}")
-        if best is not None and objective > best[0] * (1 + 1e-6) and halved < 3:
-            halved += 1  # back, half the way
-            at = 0.5 * (at + best[1])
+        if best is not None and objective > best[0] * (1 + 1e-6) and failed <= _HALVINGS:
+            failed += 1
+            by *= 0.5  # back, half the way; in the end all the way
+            part = 0.5 if failed <= _HALVINGS else 0.0
+            at = best[1] + part * (at - best[1])
             for s in run.stars:
-                s.values = {n: 0.5 * (v + best[2][s.name][n]) for n, v in s.values.items()}
+                s.values = {n: part * v + (1 - part) * best[2][s.name][n] for n, v in s.values.items()}
             continue
-        halved = 0
         best = (objective, at.copy(), {s.name: dict(s.values) for s in run.stars})
         parts = run.equations(spectra, shared)
-        if converged or iteration >= options.iterations:
+        if converged or failed > _HALVINGS or iteration >= options.iterations:
             break
+        by, failed = by if failed else min(2 * by, 1.0), 0
         iteration += 1
         found = solve(parts, shared.prior, at, free=free, label_priors=run.label_priors(), errors=iteration <= 2)
         if iteration <= 2:
@@ -484,11 +490,10 @@ def _calibrate(run: _Run, start: Any, begin: float) -> Calibration:
             free &= found.shared_error < options.unconstrained * shared.prior
         change = np.clip(found.shared, *(np.array([sign * (options.largest if k != "wlcent" else 20.0)
                                                    for k in shared.kind]) for sign in (-1, 1)))  # fmt: skip
-        moved = np.where(free, at + change, 0.0)
-        still = _move(run, found, 1.0)
+        still = _move(run, found, by)
         near = np.maximum([_CONVERGED[k] for k in shared.kind], _OF_ERROR * error)
-        converged = still and bool((np.abs(moved - at) < near).all())
-        at = moved
+        converged = still and bool((np.abs(np.where(free, change, -at)) < near).all())
+        at = np.where(free, at + by * change, 0.0)
     scale = _scales(run, spectra)
     found = solve(parts, shared.prior, at, free=free, label_priors=run.label_priors(), scale=scale)
     say(f"{int(free.sum())} of {len(shared)} parameters are constrained; {iteration} iterations")
