@@ -155,7 +155,8 @@ def read_korg_lines(path: Path, ranges: Any = None) -> Any:
         known = np.array([bool(species.get(v, "")) for v in code])
         keep &= known
         if not keep.any():
-            raise ValueError(f"{path} has no line in {ranges}")
+            where = "it" if ranges is None else ", ".join(f"{low:g}-{high:g}" for low, high in ranges) + " A"
+            raise ValueError(f"{path} has no line in {where} whose species PySME knows")
         van_der_waals = columns["vdW"][keep].astype(float)
         van_der_waals[(van_der_waals > 0) & (van_der_waals < 20)] = 0.0
         stage = columns["ionization"][keep].astype(int)
