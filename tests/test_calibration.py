@@ -377,13 +377,16 @@ def test_stars_and_windows_can_be_taken_away(mock: Any) -> None:
 
 def test_the_table_of_stars_not_seen() -> None:
     reference = {"teff": 5000.0, "logg": 4.0, "monh": 0.0}
-    result = {"values": {"teff": 5100.0, "logg": 4.1, "monh": -0.1}, "windows": [{"rms": 0.01}, {"rms": 0.01}]}
-    rows = [{"name": "A", "lines": "as it is", "reference": reference, "result": result},
-            {"name": "B", "lines": "as it is", "reference": reference, "result": {"failed": "no data"}}]  # fmt: skip
+    errors = {"teff": 90.0, "logg": 0.2, "monh": None}
+    result = {"values": {"teff": 5100.0, "logg": 4.1, "monh": -0.1}, "errors": errors,
+              "windows": [{"rms": 0.01}, {"rms": 0.01}]}  # fmt: skip
+    head = {"lines": "as it is", "reference": reference,
+            "reference_error": {"teff": 30.0, "logg": 0.0, "monh": float("nan")}}  # fmt: skip
+    rows = [{"name": "A", **head, "result": result}, {"name": "B", **head, "result": {"failed": "no data"}}]
     text = _left_out_table(rows, ["Sun"])
     assert "| A | 5000 4.00 +0.00 | as it is | +100 | +0.10 | -0.10 | 1.00 |" in text
     assert "failed: no data" in text
-    assert "| as it is | 1 | 100 | 0.10 | 0.10 | 1.00 |" in text
+    assert "| as it is | 1 | 100 | 0.10 | 0.10 | 1.00 | 1 of 2 |" in text
 
 
 def test_packaged_stars_can_be_read() -> None:

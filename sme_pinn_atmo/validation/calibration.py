@@ -383,7 +383,7 @@ def left_out(
                     corrections=None if file is None else str(file),
                 ))  # fmt: skip
                 rows.append({"name": name, "lines": text + part, "seen": name not in unseen,
-                             "reference": star["reference"]})  # fmt: skip
+                             "reference": star["reference"], "reference_error": star["reference_error"]})  # fmt: skip
     results = fit_many(settings, out, processes=processes)
     for row, result in zip(rows, results, strict=True):
         row["result"] = result
@@ -405,6 +405,7 @@ def _left_out_table(rows: Sequence[Mapping[str, Any]], stars: Sequence[str]) -> 
         "| star | reference | lines | Teff [K] | log g | [M/H] | rms [%] |", "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     offs: dict[str, list[list[float]]] = {}
+    within: dict[str, list[bool]] = {}
     for r in rows:
         ref, result = r["reference"], r["result"]
         head = f"| {r['name']} | {ref['teff']:.0f} {ref['logg']:.2f} {ref['monh']:+.2f} | {r['lines']} |"
@@ -415,9 +416,16 @@ def _left_out_table(rows: Sequence[Mapping[str, Any]], stars: Sequence[str]) -> 
         rms = float(np.sqrt(np.mean([w["rms"] ** 2 for w in result["windows"]])))
         offs.setdefault(r["lines"], []).append([*off, rms])
         out.append(f"{head} {off[0]:+.0f} | {off[1]:+.2f} | {off[2]:+.2f} | {100 * rms:.2f} |")
-    out += ["", "Median of |difference|:", "", "| lines | stars | Teff [K] | log g | [M/H] | rms [%] |",
-            "|---|---|---|---|---|---|"]  # fmt: skip
+        for d, k in zip(off, ("teff", "logg", "monh"), strict=True):
+            if (error := result["errors"].get(k)) is not None:
+                both = np.hypot(error, np.nan_to_num(r["reference_error"][k]))
+                within.setdefault(r["lines"], []).append(bool(abs(d) < both))
+    out += [
+        "", "Median of |difference|, and how many parameters lie within one error (of fit and reference in quadrature):",
+        "", "| lines | stars | Teff [K] | log g | [M/H] | rms [%] | within one |", "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
     for text, values in offs.items():
-        m = np.median(np.abs(values), axis=0)
-        out.append(f"| {text} | {len(values)} | {m[0]:.0f} | {m[1]:.2f} | {m[2]:.2f} | {100 * m[3]:.2f} |")
+        m, inside = np.median(np.abs(values), axis=0), within.get(text, [])
+        out.append(f"| {text} | {len(values)} | {m[0]:.0f} | {m[1]:.2f} | {m[2]:.2f} | {100 * m[3]:.2f} | "
+                   f"{sum(inside)} of {len(inside)} |")  # fmt: skip
     return "\n".join(out) + "\n"
