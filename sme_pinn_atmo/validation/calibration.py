@@ -421,7 +421,7 @@ def _left_out_table(rows: Sequence[Mapping[str, Any]], stars: Sequence[str]) -> 
                 both = np.hypot(error, np.nan_to_num(r["reference_error"][k]))
                 within.setdefault(r["lines"], []).append(bool(abs(d) < both))
     out += [
-        "", "Median of |difference|, and how many parameters lie within one error (of fit and reference in quadrature):",
+        "", "Median of |difference|, and how many parameters lie within one error (fit and reference in quadrature):",
         "", "| lines | stars | Teff [K] | log g | [M/H] | rms [%] | within one |", "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for text, values in offs.items():
