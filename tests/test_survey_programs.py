@@ -239,6 +239,12 @@ def test_benchmark_stars_beside_their_references(tmp_path: Path, monkeypatch: py
     check.stars(network, tmp_path)
     moved = json.loads((tmp_path / "survey.json").read_text())["stars"][0]["network"]["values"]["monh"]
     assert moved - row["network"]["values"]["monh"] == pytest.approx(0.05, abs=1e-6)
+    asked: list[Any] = []
+    monkeypatch.setattr(check, "galah_lines", lambda windows: windows)
+    monkeypatch.setattr(check, "fit_many", lambda settings, out, fit: asked.extend(settings) or [{"failed": "no"}])
+    card["corrections"] = "galah-atlas12"  # fits with PySME are of what the network was trained on
+    check.stars(network, tmp_path, direct=tmp_path / "direct")
+    assert [(s.name, s.windows, s.corrections) for s in asked] == [("near", "galah", "galah-atlas12")]
     with pytest.raises(ValueError, match="no benchmark star 'Vega'"):
         check.stars(network, tmp_path, names=["Vega"])
 

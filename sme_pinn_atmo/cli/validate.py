@@ -501,7 +501,7 @@ def calibration(
 @validate.command()
 @click.argument("network", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--direct", type=click.Path(path_type=Path, file_okay=False),
-              help="Also fit with PySME: folder of `validate benchmarks`, whose fits are used.")  # fmt: skip
+              help="Also fit with PySME, same windows and lines: folder of these fits, kept.")  # fmt: skip
 @click.option("--star", "stars", multiple=True, help="Only this star; may be given again.")
 @click.option("--processes", type=click.IntRange(min=1), default=2, show_default=True, help="Of each fit with PySME.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="survey", show_default=True,

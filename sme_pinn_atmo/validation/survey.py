@@ -28,6 +28,10 @@ __all__ = ["gradients", "stars"]
 _KEYS = (("teff", "Teff [K]", 0), ("logg", "log g", 2), ("monh", "[M/H]", 3))
 
 
+#: Windows of both kinds of fit: those that the set benchmarks.toml holds.
+_WINDOWS = "galah"
+
+
 def stars(
     network: SpectrumNetwork, out: Path, *, names: Sequence[str] = (), direct: Path | None = None, processes: int = 1
 ) -> Path:
@@ -40,8 +44,8 @@ def stars(
     Parameters
     ----------
     names : of stars; all if empty
-    direct : folder of `validate benchmarks` whose fits with the same model are used; those that are not in it are made.
-        None makes no fit with PySME
+    direct : folder of fits with PySME of the same model, windows and corrections of lines; those that are not in it are
+        made. None makes no fit with PySME
     processes : of each fit with PySME
 
     Returns the path of `survey.md`. Raises ValueError for an unknown star, DataMissingError without the data.
@@ -52,7 +56,7 @@ def stars(
     chosen = [(i, k) for i, k in enumerate(known) if not names or k["name"] in names]
     low, high = (dict(zip(network.names, v, strict=True)) for v in (network.low, network.high))
     inside = [(i, k) for i, k in chosen if all(low[n] < k["reference"][n] < high[n] for n, *_ in _KEYS)]
-    windows = Windows.read("galah")
+    windows = Windows.read(_WINDOWS)
     model = str(network.card.get("model", "atlas12"))
     rows: list[dict[str, Any]] = []
     for i, star in inside:
@@ -75,7 +79,8 @@ def stars(
             write_results(found, folder)
             return as_dict(found)
 
-        made = fit_many([settings_of(k, i, model) for i, k in inside], direct / model, fit=work)
+        same = {"windows": _WINDOWS, "corrections": network.card.get("corrections")}
+        made = fit_many([settings_of(k, i, model).with_(**same) for i, k in inside], direct / model, fit=work)
         for row, result in zip(rows, made, strict=True):
             row["direct"] = result
     outside = [k["name"] for i, k in chosen if (i, k) not in inside]
