@@ -205,8 +205,7 @@ def train(
     made = SpectrumNetwork(chosen, low, high, training.wavelength, training.band, tuple(weights), basis, mean, {})
     card = {
         "set": str(training.path), "key": training.card["key"], "model": training.card["model"],
-        "model_sha256": training.card["model_sha256"], "pattern": training.card["survey"]["pattern"],
-        "corrections": training.card["survey"].get("corrections"),
+        "model_sha256": training.card["model_sha256"], **{n: training.card["survey"].get(n) for n in ("pattern", "corrections")},
         "spectra": len(rows), "gradients": len(with_slopes),
         "weight": gradients, "width": width, "components": len(basis), "steps": steps, "seed": seed,
         "held": score(made, training, held) if len(held) else {},
