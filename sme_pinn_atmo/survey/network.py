@@ -177,10 +177,9 @@ def train(
     labels, flux = training.labels(chosen, rows), training.get("flux", rows)
     low, high = labels.min(axis=0), labels.max(axis=0)
     # The ranges that labels were drawn from, where they were: the few stars of a small set do not reach their ends.
-    ranges = training.card["survey"]["ranges"]
+    survey = training.card["survey"]
     for j, name in enumerate(chosen):
-        if name in ranges:
-            low[j], high[j] = ranges[name]
+        low[j], high[j] = survey["ranges"].get(name, (low[j], high[j]))
     mean, basis, scale = _components(flux, None if slopes is None else slopes * (high - low)[:, None], components)
     torch.manual_seed(seed)
     layers = [torch.nn.Linear(len(chosen), width), torch.nn.SiLU(), torch.nn.Linear(width, width), torch.nn.SiLU(),
@@ -205,10 +204,9 @@ def train(
     made = SpectrumNetwork(chosen, low, high, training.wavelength, training.band, tuple(weights), basis, mean, {})
     card = {
         "set": str(training.path), "key": training.card["key"], "model": training.card["model"],
-        "model_sha256": training.card["model_sha256"], **{n: training.card["survey"].get(n) for n in ("pattern", "corrections")},
-        "spectra": len(rows), "gradients": len(with_slopes),
-        "weight": gradients, "width": width, "components": len(basis), "steps": steps, "seed": seed,
-        "held": score(made, training, held) if len(held) else {},
+        "model_sha256": training.card["model_sha256"], **{n: survey.get(n) for n in ("pattern", "corrections")},
+        "spectra": len(rows), "gradients": len(with_slopes), "weight": gradients, "width": width, "steps": steps,
+        "components": len(basis), "seed": seed, "held": score(made, training, held) if len(held) else {},
     }  # fmt: skip
     return SpectrumNetwork(chosen, low, high, training.wavelength, training.band, tuple(weights), basis, mean, card)
 
