@@ -68,6 +68,22 @@ def test_a_step_ends_inside_whatever_is_free(
     assert predicts(model, parameters, moved)
 
 
+@pytest.mark.parametrize("pattern", ["grevesse2007", "asplund2009", "grevesse1998"])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_step_far_out_ends_at_a_limit_that_is_named(model: str, pattern: str) -> None:
+    """Also where the star's solar scale puts its alpha_m just outside the model's, at whose edge it is taken."""
+    for name, target, which in (("monh", 3.0, "upper"), ("teff", 60_000.0, "upper"), ("logg", 9.0, "upper")):
+        start = {"teff": 5777.0, "logg": 4.44, "monh": 0.0, "vmic": 1.0}
+        region = Region(source(model), Parameters(start, (name,)), pattern)
+        inside = {name: start[name]}
+        assert region.at_limit(name, inside) is None
+        low, high = region.limits(name, inside)
+        assert low < start[name] < high
+        moved = region.step(inside, {name: target})
+        assert region.at_limit(name, moved) == (which, pytest.approx(moved[name]))  # of the last piece, behind a gap
+        assert name == "teff" or moved[name] == pytest.approx(high, abs=1e-6)
+
+
 def test_an_alpha_that_metal_poor_models_do_not_have() -> None:
     start = {"teff": 5588.0, "logg": 3.35, "monh": -2.73, "vmic": 1.3}
     region = Region(source("marcs"), Parameters(start, FREE), PATTERN)

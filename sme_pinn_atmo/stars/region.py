@@ -74,6 +74,13 @@ class Region:
         sme = star_structure(self.source, None, self.parameters.full(values), pattern=self.pattern)
         return np.asarray(self.domain.stack(star_labels(sme, self.source, snap=snap)))
 
+    def _seen_by(self, label: str, values: Mapping[str, float]) -> tuple[Array, int]:
+        """Labels (n_label,) that say where `label` may move, and its place: the others where the model takes them (an
+        alpha_m that solar scales put just outside is at the edge), this one as it follows its parameters."""
+        x, j = self._labels(values), self.domain.labels.index(label)
+        x[j] = self._labels(values, snap=False)[j]
+        return x, j
+
     def contains(self, values: Mapping[str, float]) -> bool:
         """Whether these values of the free parameters lie inside."""
         if any(not low <= values[n] <= high for n, (low, high) in ((n, self._box(n)) for n in values)):
@@ -91,7 +98,7 @@ class Region:
         with this one, which are taken to follow it."""
         for label, slopes in self._moves.items():
             if name in slopes:
-                x, j = self._labels(values, snap=False), self.domain.labels.index(label)
+                x, j = self._seen_by(label, values)
                 low, high = self.domain.range(label, x, self._moves)
                 ends = sorted(float(values[name] + (end - x[j]) / slopes[name]) for end in (low, high))
                 return ends[0], ends[1]
@@ -107,7 +114,7 @@ class Region:
             if self.contains(moved):
                 return moved
             for label, slopes in self._moves.items():
-                x, j = self._labels(moved, snap=False), self.domain.labels.index(label)
+                x, j = self._seen_by(label, moved)
                 low, high = self.domain.range(label, x, following)
                 if low <= high and not low <= x[j] <= high:
                     rounding = min(_ROUNDING, 0.5 * (high - low))
