@@ -61,6 +61,27 @@ class StandIn:
         self._record("jacobian", given, labels)
         return [1.0, 0.9], np.zeros((2, 5))
 
+    def _line_jacobian(self, columns: Any, groups: Any, n: int, *given: Any, **labels: float) -> tuple:
+        """A star whose lines are weak, of numbers that go with its labels; it has lines of Fe and Ca only."""
+        self._given(None, *given)
+        self._record("line_jacobian", given, labels)
+        wave, gf, species, excitation, *widths = columns
+        assert all(isinstance(v, np.ndarray) and v.dtype == float for v in (wave, gf, excitation, *widths))
+        assert all(type(s) is str and s != "H 1" for s in species)
+        assert groups.dtype == np.int64 and groups.min(initial=0) >= 0 and groups.max(initial=0) <= n  # noqa: PT018
+        (low, high, step), single = given[0], given[1]
+        w = np.arange(low, high, step)
+        theta = 5040 / labels["Teff"]
+        metals = np.array([single[s.split()[0]] for s in species])
+        strength = 0.03 * 10 ** (gf + 3 + metals - excitation * (theta - 0.87) - 0.1 * (labels["logg"] - 4.4))
+        strength = np.minimum(strength, 5.0) * (np.array([s in ("Fe 1", "Ca 1") for s in species]))
+        shape = np.exp(-(((w[:, None] - 1.000277 * wave) / 0.05 / (1 + 0.2 * given[2])) ** 2)) * strength
+        flux = 1e14 * np.exp(-shape.sum(axis=1))
+        by = np.zeros((len(w), n))
+        for k in range(n):
+            by[:, k] = -flux * np.log(10) * shape[:, groups == k + 1].sum(axis=1)
+        return w, flux, np.full(len(w), 1e14), by
+
     def _fit(self, wavelengths: Any, flux: Any, error: Any, linelist: Any, guesses: dict, fixed: dict, model: str,
              vturb: float, mass: float | None, geometry: str | None, options: dict) -> str:  # fmt: skip
         assert all(isinstance(v, np.ndarray) and v.dtype == float for v in (wavelengths, flux, error))
@@ -208,6 +229,53 @@ def test_a_model_without_a_mass_has_no_spheres(julia: StandIn, asked: dict) -> N
     assert not julia.calls
 
 
+def test_derivatives_by_lines_are_of_their_groups(julia: StandIn) -> None:
+    from sme_pinn_atmo import spectra
+
+    lines = spectra.read_lines()
+    groups = np.full(len(lines), -1)
+    iron = np.flatnonzero(np.asarray(lines["species"]) == "Fe 1")
+    groups[iron[:2]], groups[iron[5]] = (0, 1), 0
+    star = {"teff": 5777, "logg": 4.44, "wavelengths": (6130.0, 6182.0, 0.02), "vmic": 1.0}
+    star["abundances"] = dict.fromkeys({s.split()[0] for s in np.asarray(lines["species"])}, 0.0)
+    spectrum, derivative = korg.line_jacobian(lines=lines, groups=groups, **star)
+    assert derivative.shape == (len(spectrum.flux), 2)
+    up = lines[:]
+    up._lines.loc[iron[[0, 5]], "gflog"] += 1e-5
+    change = (korg.line_jacobian(lines=up, groups=groups, **star)[0].flux - spectrum.flux) / 1e-5
+    np.testing.assert_allclose(derivative[:, 0], change, atol=1e-3 * np.abs(change).max())
+    assert np.abs(change).max() > 1e11
+    for bad in (groups[1:], groups + 0.0, groups - 1):
+        with pytest.raises(ValueError, match="groups"):
+            korg.line_jacobian(lines=lines, groups=bad, **star)
+
+
+def test_a_calibration_goes_through_korg(julia: StandIn, tmp_path: Path) -> None:
+    """Spectra and derivatives are Korg's: log gf with which they were made come back."""
+    from sme_pinn_atmo import spectra
+    from sme_pinn_atmo.calibration import LineOptions
+    from sme_pinn_atmo.stars.windows import Windows
+    from sme_pinn_atmo.validation.calibration import recovery
+
+    star = {"teff": 5777.0, "logg": 4.44, "monh": 0.0, "vmic": 1.0, "vmac": 3.0}
+    stars = {"Sun": star, "K": {**star, "teff": 5200.0, "monh": -0.2}}
+    options = LineOptions(iterations=4, shallowest=0.02, code="korg")
+    given = (spectra.read_lines(), Windows(((6160.0, 6171.0),)))
+    figures, found, truth = recovery(*given, stars=stars, options=options, off=8, work=tmp_path)
+    seen = np.isin(found.shared.species, ("Fe 1", "Ca 1")) & (np.abs(found.change) > 0) & found.constrained
+    assert seen.sum() >= 4
+    assert np.abs((found.change - truth)[seen] / found.error[seen]).max() < 4
+    assert np.abs((found.change - truth)[seen & (found.error < 0.02)]).max() < 0.05 < np.abs(truth[seen]).max()
+    assert abs(figures["labels"]["K"]["monh"]["off"]) < 0.03
+    names = {name for name, *_ in julia.calls}
+    assert names == {"line_jacobian"}
+    for bad in ({"waals": 0.3}, {"wavelength": 2.0}, {"hydrogen": 0.1}):
+        with pytest.raises(ValueError, match="log gf alone"):
+            LineOptions(code="korg", **bad)
+    with pytest.raises(ValueError, match="code = 'moog'"):
+        LineOptions(code="moog")
+
+
 def test_jacobian_has_five_columns(julia: StandIn) -> None:
     flux, derivative = korg.jacobian(teff=5777, logg=4.44, wavelengths=(5000, 5001))
     assert flux.shape == (2,)
@@ -322,6 +390,28 @@ def test_real_korg_jacobian() -> None:
             off = np.quantile(np.abs(difference - derivative[:, j]), 0.95)
             errors.append(off / np.abs(derivative[:, j]).max())
         assert min(errors) < 1e-4, (name, errors)
+
+
+@real
+@pytest.mark.korg
+def test_real_korg_derivatives_by_lines() -> None:
+    from sme_pinn_atmo import spectra
+
+    lines = spectra.read_lines()
+    centre = np.asarray(lines["wlcent"], dtype=float)
+    lines = lines[(centre > 6150) & (centre < 6175)]
+    groups = np.where(np.arange(len(lines)) % 3 == 0, 0, -1)
+    given = {"lines": lines, "wavelengths": (6162.0, 6166.0), "options": {"line_cutoff_threshold": 1e-9}, **SUN}
+    spectrum, derivative = korg.line_jacobian(groups=groups, **given)
+    ends = []
+    for h in (1e-3, -1e-3):
+        moved = lines[:]
+        moved._lines.loc[groups == 0, "gflog"] += h
+        ends.append(korg.line_jacobian(groups=np.full(len(lines), -1), **{**given, "lines": moved})[0].flux)
+    difference = (ends[0] - ends[1]) / 2e-3
+    off = np.quantile(np.abs(difference - derivative[:, 0]), 0.95)
+    assert off < 1e-3 * np.abs(derivative).max()
+    assert np.abs(derivative).max() > 0.05 * spectrum.flux.max()
 
 
 @real

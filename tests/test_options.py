@@ -81,7 +81,7 @@ TESTED: dict[str, dict[str, str]] = {
     },
     "calibrate": {
         "calibration:test_the_command_calibrates_and_writes_a_page": "STARS --out --without --start",
-        "options:test_options_of_a_calibration_arrive": "--lines --model --iterations --work --processes --dask",
+        "options:test_options_of_a_calibration_arrive": "--lines --model --code --iterations --work --processes --dask",
         "spectra:test_pysme_is_quiet_unless_asked": "--verbose",
     },
     "write-lines": {
@@ -151,8 +151,8 @@ TESTED: dict[str, dict[str, str]] = {
     "validate benchmarks": {"options:test_options_arrive": "--model --star --corrections --processes --out"},
     "validate calibration": {
         "options:test_options_of_a_calibrations_checks_arrive":
-            "--part --model --window --off --snr --seed --processes --out --corrections --laboratory --stars --unseen "
-            "--each --halves --alone --start --iterations --work",
+            "--part --model --code --window --off --snr --seed --processes --out --corrections --laboratory --stars "
+            "--unseen --each --halves --alone --start --iterations --work",
         "calibration:test_corrections_are_compared": "--part --corrections --against",
     },
 }  # fmt: skip
@@ -502,11 +502,13 @@ def test_options_of_a_calibration_arrive(star: Path, monkeypatch: pytest.MonkeyP
         "start = {teff = 5777, logg = 4.44}\n"
     )
     monkeypatch.setattr(distributed, "Client", lambda address: f"client of {address}")
-    words = "--lines lines.lin --model atlas9 --iterations 2 --work w --processes 3 --dask host:1 --out o.ecsv"
+    words = ("--lines lines.lin --model atlas9 --code korg --iterations 2 --work w --processes 3 --dask host:1 "
+             "--out o.ecsv")  # fmt: skip
     got = arrived("calibration:calibrate", "calibrate", "stars.toml", words)
     (one,) = got["stars"]
     assert (one.name, one.settings.model, got["options"].iterations) == ("Sun", "atlas9", 2)
     assert (got["work"], got["processes"], got["client"]) == (Path("w"), 3, "client of host:1")
+    assert got["options"].code == "korg"
     # Lines of the file, not the packaged ones, which have their references.
     assert not set(got["lines"]["reference"]) & set(line_list()["reference"])
 
@@ -536,15 +538,16 @@ def test_options_of_a_calibrations_checks_arrive(folder: Path, monkeypatch: pyte
     monkeypatch.setattr(calibration.Corrections, "read", lambda source: f"read {source}")
     command = "validate calibration --processes 4 --out o"
     got = arrived("validation.calibration:recovery", command,
-                  "--part mock --model atlas9 --window 6150 6160 --off 7 --snr 50 --seed 3")  # fmt: skip
+                  "--part mock --model atlas9 --code korg --window 6150 6160 --off 7 --snr 50 --seed 3")  # fmt: skip
     assert got["lines"] == got["windows"].windows == ((6150.0, 6160.0),)
+    assert got["options"].code == "korg"
     assert {k: got[k] for k in ("model", "off", "snr", "seed", "processes", "work")} == {
         "model": "atlas9", "off": 7, "snr": 50.0, "seed": 3, "processes": 4, "work": Path("o/mock")
     }  # fmt: skip
     got = arrived("validation.calibration:left_out", command,
                   "--part unseen --stars t.toml --unseen a --unseen b --each --halves --alone Sun --work w "
-                  "--start s --iterations 3")  # fmt: skip
-    assert got["options"].iterations == 3
+                  "--start s --iterations 3 --code korg")  # fmt: skip
+    assert (got["options"].iterations, got["options"].code) == (3, "korg")
     assert {k: got[k] for k in ("lines", "unseen", "each", "halves", "alone", "processes", "start", "work", "out")} == {
         "lines": "t.toml", "unseen": ("a", "b"), "each": True, "halves": True, "alone": "Sun", "processes": 4,
         "start": "read s", "work": Path("w"), "out": Path("o/unseen"),

@@ -19,9 +19,10 @@ from astropy.table import Table
 from sme_pinn_atmo import DomainError, korg
 from sme_pinn_atmo.emulator import Emulator
 from sme_pinn_atmo.stars.corrections import Corrections
+from sme_pinn_atmo.stars.synthesis import solar_pattern
 from sme_pinn_atmo.survey import Set, Survey, make, presets
 from sme_pinn_atmo.survey.instrument import Band, Continuum
-from sme_pinn_atmo.survey.labels import RELATIONS, atmosphere_labels, draw, read_table, solar_pattern
+from sme_pinn_atmo.survey.labels import RELATIONS, atmosphere_labels, draw, read_table
 from sme_pinn_atmo.survey.synthesis import Engine, groups
 
 make_module = sys.modules["sme_pinn_atmo.survey.make"]

@@ -61,6 +61,34 @@ function _jacobian(linelist, wavelengths, single, vmic, options, model; geometry
     rectified(x), ForwardDiff.jacobian(rectified, x)
 end
 
+# Korg's lines from columns as VALD has them: wavelength in air [A], log gf, species, excitation [eV], log10 of radiative
+# and Stark widths, van der Waals as Korg packs it; widths of 0 are not known, and Korg approximates them.
+function _lines(wave, log_gf, species, excitation, radiative, stark, waals)
+    names = Dict(s => Korg.Species(s) for s in unique(species))
+    width(x) = x == 0 ? missing : 10.0^x
+    [Korg.Line(Korg.air_to_vacuum(w), g, names[s], E, width(r), width(q), v == 0 ? missing : v)
+     for (w, g, s, E, r, q, v) in zip(wave, log_gf, species, excitation, radiative, stark, waals)]
+end
+
+# A spectrum, and its derivatives by what is added to log gf of the lines of each group (0: of none).
+function _line_jacobian(columns, groups, n, wavelengths, single, vmic, options, model; geometry=nothing, labels...)
+    m, x, w, keywords = load_model(model), _labels(; labels...), _wavelengths(wavelengths), _keywords(_plain(options))
+    wave, log_gf, species, excitation, radiative, stark, waals = _plain(columns)
+    lines = _lines(_vector(wave), _vector(log_gf), String.(species), map(_vector, (excitation, radiative, stark, waals))...)
+    of = collect(Int, _plain(groups))
+    A_X = model_A_X(x[3], x[4], _dict(single); model=m)
+    atm = korg_atmosphere(; Teff=x[1], logg=x[2], m_H=x[3], alpha_m=x[4], vturb=x[5], mass=get(x, 6, nothing),
+                          geometry=_geometry(geometry), A_X=A_X, model=m, check_composition=false)  # Python has said it
+    made(list; more...) =
+        Korg.synthesize(atm, list, A_X, w; vmic=vmic === nothing ? x[5] : vmic, keywords..., more...)
+    s = made(lines)
+    n == 0 && return s.wavelengths, s.flux, s.cntm, zeros(length(s.flux), 0)
+    # Lines of one element type, or Korg does not see that log gf are dual numbers. They move no electron.
+    changed(d) = [Korg.Line(l; log_gf=g + (k == 0 ? zero(eltype(d)) : d[k])) for (l, g, k) in zip(lines, _vector(log_gf), of)]
+    J = ForwardDiff.jacobian(d -> made(changed(d); use_chemical_equilibrium_from=s).flux, zeros(n))
+    s.wavelengths, s.flux, s.cntm, J
+end
+
 # Wavelengths in air [A] and rectified flux from the layers of any atmosphere, outermost first;
 # of spheres the last column is the height [cm] above the radius [cm].
 function _layers(linelist, low, high, step, vmic, m_H, columns...; radius=Inf)

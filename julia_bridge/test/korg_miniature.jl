@@ -34,6 +34,34 @@ struct Species
     formula::Formula
     charge::Int16
 end
+# As Korg reads "Fe 1", "Fe I" or "Fe".
+function Species(code::AbstractString)
+    parts = split(strip(code))
+    charge = length(parts) == 1 ? 0 : something(findfirst(isequal(parts[2]), ["I", "II", "III"]),
+                                                tryparse(Int, parts[2])) - 1
+    Species(Formula(atomic_numbers[parts[1]]), charge)
+end
+# Fields may be of different types, and widths that are missing are approximated.
+struct Line{F1,F2,F3,F4,F5,F6}
+    wl::F1
+    log_gf::F2
+    species::Species
+    E_lower::F3
+    gamma_rad::F4
+    gamma_stark::F5
+    vdW::Tuple{F6,F6}
+    function Line(wl::Real, log_gf::Real, species::Species, E_lower::Real, gamma_rad=missing, gamma_stark=missing,
+                  vdW=missing)
+        wl >= 1 && (wl *= 1e-8)
+        r, q, v = coalesce(gamma_rad, 1e8), coalesce(gamma_stark, 1e-6), coalesce(vdW, -7.5)
+        v isa Tuple || (v = v < 0 ? (10.0^v, -1.0) : v < 20 ? (0.0, -1.0) : (floor(v), v - floor(v)))
+        new{typeof(wl),typeof(log_gf),typeof(E_lower),typeof(r),typeof(q),eltype(v)}(wl, log_gf, species, E_lower, r,
+                                                                                      q, v)
+    end
+end
+Line(l::Line; wl=l.wl, log_gf=l.log_gf, species=l.species, E_lower=l.E_lower, gamma_rad=l.gamma_rad,
+     gamma_stark=l.gamma_stark, vdW=l.vdW) = Line(wl, log_gf, species, E_lower, gamma_rad, gamma_stark, vdW)
+
 const default_partition_funcs = Dict(Species(Formula(1), 0) => x -> 2.0)
 const default_log_equilibrium_constants = Dict("H2" => x -> 5.0)
 
@@ -168,6 +196,7 @@ function Wavelengths(w::Tuple; air_wavelengths=false)
 end
 Base.size(w::Wavelengths) = size(w.all_wls)
 Base.getindex(w::Wavelengths, i::Int) = w.all_wls[i]
+air_to_vacuum(λ; cgs=λ < 1) = cgs ? error("wavelengths in A expected") : λ * 1.00027
 vacuum_to_air(λ; cgs=λ < 1) = cgs ? error("wavelengths in A expected") : λ / 1.00027
 
 struct SynthesisResult
@@ -177,7 +206,8 @@ struct SynthesisResult
 end
 
 function synthesize(atm::ModelAtmosphere, linelist, A_X::AbstractVector{<:Real}, w; vmic=1.0, line_buffer::Real=10.0,
-                    electron_number_density_warn_threshold=Inf, hydrogen_lines=true)
+                    electron_number_density_warn_threshold=Inf, hydrogen_lines=true, use_chemical_equilibrium_from=nothing)
+    use_chemical_equilibrium_from isa Union{Nothing,SynthesisResult} || error("a result of synthesize expected")
     (length(A_X) != 92 || A_X[1] != 12) && throw(ArgumentError("A(H) must be a 92-element vector with A[1] == 12."))
     linelist isa AbstractVector || error("a line list is a vector")
     all(isconcretetype, eltype(atm.layers).parameters) || error("layers of one type expected")
@@ -192,7 +222,19 @@ function synthesize(atm::ModelAtmosphere, linelist, A_X::AbstractVector{<:Real},
     cntm = [1e6 * (T / 6000)^4 * surface(atm) for _ in λ]
     depth = [0.4 * strength(26, 1.0, 1) * profile(x, λ[1] + 1) + 0.3 * strength(12, 3.0, 1) * profile(x, λ[1] + 3)
              for x in λ]
-    SynthesisResult(cntm .* exp.(-depth), cntm, λ)
+    SynthesisResult(cntm .* exp.(-depth .- line_depths(linelist, λ, A_X, T)), cntm, λ)
+end
+
+# Of lines of a list: numbers of the type that the first one has, as in Korg.
+function line_depths(list, λ, A_X, T)
+    lines = [l for l in list if l isa Line]
+    isempty(lines) && return zeros(length(λ))
+    depth = zeros(promote_type(typeof(first(lines)).parameters..., typeof(T)), length(λ))
+    for l in lines, (i, x) in enumerate(λ)
+        strength = 10.0^l.log_gf * exp(log(10.0) * (A_X[l.species.formula.Z] - 7.5 - l.E_lower * (5040 / T)))
+        depth[i] += strength * exp(-((x - l.wl * 1e8) / 0.1)^2)
+    end
+    depth
 end
 
 function synth(; Teff=nothing, logg=nothing, M_H=0.0, alpha_H=M_H, linelist=get_VALD_solar_linelist(),
@@ -477,6 +519,19 @@ end
             @test maximum(abs.((up .- down) ./ 2h .- J[:, j])) < 1e-3 * maximum(abs.(J[:, j]))
         end
     end
+    # By log gf of groups of lines: those of a group are read off apart, and hold against differences.
+    wave, log_gf, names = [5000.0, 5001.0, 5003.0, 5004.0], [0.5, 0.7, 0.6, 0.8], ["Fe 1", "Fe 2", "Mg 1", "Fe 1"]
+    list(gf) = (py(wave), py(gf), py(map(py, names)), [1.0, 1.2, 1.0, 0.9], [8.0, 0, 8, 8], [0.0, -5, 0, 0],
+                [-7.5, 0.0, 300.25, -7.7])
+    by_lines(gf, groups, n) = P._line_jacobian(list(gf), groups, n, (5000, 5006), none, nothing, none, path; sun...)
+    w, flux, cntm, J = by_lines(log_gf, py([1, 2, 0, 1]), 2)
+    @test size(J) == (length(flux), 2) && size(by_lines(log_gf, [0, 0, 0, 0], 0)[4]) == (length(flux), 0)
+    for (j, of) in ((1, [1, 4]), (2, [2]))
+        up, down = (by_lines(log_gf .+ h .* [i in of for i in 1:4], [0, 0, 0, 0], 0)[2] for h in (1e-4, -1e-4))
+        @test maximum(abs.((up .- down) ./ 2e-4 .- J[:, j])) < 1e-5 * maximum(abs.(J[:, j]))
+    end
+    @test argmin(J[:, 2]) == argmin(abs.(w .- 5001 * 1.00027))
+    @test maximum(abs.(J[abs.(w .- 5003 * 1.00027) .< 0.3, :])) < 1e-3 * maximum(abs.(J))
     s = P._synthesize([], (5000, 5005), none, 1.0, none, path; Teff=5600.0, logg=4.3, m_H=-0.2, alpha_m=0.0, vturb=1.0)
     options = py(Dict(py("R") => 1e6, py("windows") => py([py((5000, 5005))])))
     result = P._fit(py(s[1]), py(s[2] ./ s[3]), fill(1e-3, 501), [], py(Dict("Teff" => 5700, "M_H" => 0.0)),

@@ -164,10 +164,10 @@ class _Star:
             return par.DEFAULTS | dict(self.settings.start)
         return self.parameters.full(values)
 
-    def model(self, values: Mapping[str, float]) -> StarModel:
+    def model(self, values: Mapping[str, float], code: str) -> StarModel:
         o, full = self.settings.options, self.full(values)
         step = o.step or transfer_step(full.get("resolution", 0.0))
-        return StarModel(self.settings.model, step, full, o.pattern, o.geometry, o.mass)
+        return StarModel(self.settings.model, step, full, o.pattern, o.geometry, o.mass, code)
 
     def steps(self, source: Any) -> dict[str, float]:
         """Of each label's difference, away from the nearer limit."""
@@ -207,12 +207,14 @@ class _Run:
 
     # ------------------------------------------------------------------ syntheses
 
+    def model(self, star: _Star) -> StarModel:
+        return star.model(star.values, self.options.code)
+
     def select(self) -> Shared:
         """Lines of each star and window, and the parameters that are shared."""
         jobs = [(s, w) for s in self.stars for w in s.table.windows]
-        made = self.run(
-            [SelectJob(s.model(s.values), self.lines[self.near[w]], w) for s, w in jobs], "lines of the stars"
-        )
+        near = {w: self.lines[of] for w, of in self.near.items()}
+        made = self.run([SelectJob(self.model(s), near[w], w) for s, w in jobs], "lines of the stars")
         depth = np.zeros(len(self.lines))
         for (s, w), selection in zip(jobs, made, strict=True):
             s.selections[w] = selection
@@ -227,7 +229,7 @@ class _Run:
         far = np.array([_MOVED[k] for k in shared.kind])
         jobs, todo = [], []
         for s in self.stars:
-            model = s.model(s.values)
+            model = self.model(s)
             for w in s.table.windows:
                 of = np.zeros(0, dtype=int)
                 if derivatives:
@@ -264,7 +266,7 @@ class _Run:
         jobs = []
         for s in far:
             near = np.unique(np.concatenate([self.near[w] for w in s.table.windows]))
-            jobs.append(LabelJob(s.model(s.values), lines[near], s.table.windows, s.steps(self.source[s.name])))
+            jobs.append(LabelJob(self.model(s), lines[near], s.table.windows, s.steps(self.source[s.name])))
             self.syntheses += len(s.values) + 1
         for s, (waves, made) in zip(far, self.run(jobs, "derivatives by labels") if far else [], strict=True):
             s.derivatives = dict(zip(s.table.windows, zip(waves, made, strict=True), strict=True))

@@ -14,11 +14,15 @@ from scipy import constants
 
 from ..stars.corrections import KINDS, moved
 
-__all__ = ["KINDS", "LineOptions", "Shared", "changed_lines", "colours", "moved", "prior_errors", "shared_parameters"]
+__all__ = ["CODES", "KINDS", "LineOptions", "Shared", "changed_lines", "colours", "moved", "prior_errors",
+           "shared_parameters"]  # fmt: skip
 
 Array = NDArray[np.float64]
 
 _C = constants.c / 1e3  # km/s
+
+#: Codes that a calibration goes through.
+CODES = ("pysme", "korg")
 
 #: Differences for derivatives: dex, dex, mA.
 STEPS = {"gflog": 0.05, "gamvw": 0.05, "wlcent": 2.0}
@@ -51,6 +55,7 @@ class LineOptions:
     iterations : at most so many
     unconstrained : lines whose error stays above this fraction of the prior keep their values
     largest : step of one iteration [dex]
+    code : "pysme", or "korg", whose derivatives by log gf are exact; it has none by widths, wavelengths or hydrogen
     """
 
     prior: float = 0.25
@@ -65,6 +70,7 @@ class LineOptions:
     iterations: int = 5
     unconstrained: float = 0.9
     largest: float = 0.5
+    code: str = "pysme"
 
     def __post_init__(self) -> None:
         positive = {"prior": self.prior, "waals_prior": self.waals_prior, "abo_prior": self.abo_prior,
@@ -76,6 +82,12 @@ class LineOptions:
         for name in ("waals", "wavelength", "hydrogen", "student"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise ValueError(f"{name} = {getattr(self, name):g}; allowed: 0 or more")
+        if self.code not in CODES:
+            raise ValueError(f"code = {self.code!r}; allowed: {', '.join(CODES)}")
+        for name in ("waals", "wavelength", "hydrogen"):
+            if self.code == "korg" and getattr(self, name):
+                raise ValueError(f"{name} = {getattr(self, name):g} with code = 'korg', which calibrates log gf alone; "
+                                 "allowed: 0")  # fmt: skip
         if not 0 < self.unconstrained <= 1:
             raise ValueError(f"unconstrained = {self.unconstrained:g}; allowed: above 0, at most 1")
         if not 1 <= self.iterations <= 50:

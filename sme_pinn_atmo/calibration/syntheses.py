@@ -12,7 +12,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,12 @@ from ..files import write_atomically
 from ..stars.instrument import LineSpread, disk_flux
 from ..stars.model import normalised_flux
 from ..stars.parameters import BROADENING
-from ..stars.synthesis import Intensities, LineChange, Selection, Synthesis, atmosphere_source
+from ..stars.synthesis import Intensities, LineChange, Selection, Synthesis, atmosphere_source, lines_near
 from .shared import STEPS, Shared, colours, moved
 
 __all__ = [
-    "LabelJob", "LineJob", "SelectJob", "Spectrum", "StarModel", "changes_by_colour", "runner", "seen_change",
-    "shared_job",
+    "LabelJob", "LineJob", "SelectJob", "Spectrum", "StarModel", "changes_by_colour", "maker", "runner",
+    "seen_change", "shared_job",
 ]  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -48,6 +48,7 @@ class StarModel:
 
     model, pattern, geometry, mass : see `stars.synthesis`; step : of the transfer [km/s]
     parameters : all labels, and vmac, vsini, resolution
+    code : "pysme" or "korg"
     """
 
     model: Any
@@ -56,6 +57,7 @@ class StarModel:
     pattern: str = "asplund2009"
     geometry: str | None = None
     mass: float | None = None
+    code: str = "pysme"
 
     def synthesis(
         self, lines: Any, windows: Sequence[tuple[float, float]], rough: bool = False, all_lines: bool = False
@@ -99,6 +101,10 @@ class Spectrum:
     wave: Array
     flux: Array
     columns: sparse.csc_matrix | None = None
+
+
+#: Numbers of parameters of a job, the step of their change, and the window with it.
+_Variant = tuple[list[int], float, Intensities]
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,11 +158,43 @@ class LineJob:
         lengths = [len(m) for m in self.members]
         return _key(
             "lines", self.star, self.lines, [self.window],
-            {"strong": self.selection.strong, "numbers": self.numbers, "members": flat, "lengths": lengths,
-             "kind": "".join(self.kind), "start": self.start, "stop": self.stop, "total": self.total},
+            {"strong": self.selection.strong, "weak": self.selection.weak, "numbers": self.numbers, "members": flat,
+             "lengths": lengths, "kind": "".join(self.kind), "start": self.start, "stop": self.stop,
+             "total": self.total},
         )  # fmt: skip
 
     def run(self) -> Spectrum:
+        base, variants = self._korg() if self.star.code == "korg" else self._pysme()
+        rows, columns, values = [], [], []
+        for parts, step, variant in variants:
+            for j in parts:
+                first, change = seen_change(self.star, base, variant, self.start[j], self.stop[j])
+                rows.append(first + np.arange(len(change)))
+                columns.append(np.full(len(change), self.numbers[j]))
+                values.append(change / step)
+        shape = (len(base.wave), self.total)
+        found = sparse.csc_matrix(shape)
+        if values:
+            places = (np.concatenate(rows), np.concatenate(columns))
+            found = sparse.csc_matrix((np.concatenate(values), places), shape=shape)
+        return Spectrum(base.wave, self.star.flux(base), found)
+
+    def _korg(self) -> tuple[Intensities, Iterator[_Variant]]:
+        """As `_pysme`: derivatives are exact, and of a step of 1."""
+        from . import korg
+
+        if others := set(self.kind.tolist()) - {"gflog"}:
+            raise ValueError(f"Korg gives derivatives by gflog, not by {', '.join(sorted(others))}")
+        use = self.selection.strong | self.selection.weak
+        place = np.cumsum(use) - 1
+        colour = colours(self.start, self.stop)
+        parts = [np.flatnonzero(colour == c).tolist() for c in range(colour.max(initial=-1) + 1)]
+        groups = [np.concatenate([place[m[use[m]]] for m in (self.members[j] for j in p)]) for p in parts]
+        base, changed = korg.intensities(self.star, self.lines[use], self.window, groups)
+        return base, ((p, 1.0, variant) for p, variant in zip(parts, changed, strict=True))
+
+    def _pysme(self) -> tuple[Intensities, Iterator[_Variant]]:
+        """The window, and for each colour which parameters it has, by what they moved, and what the window becomes."""
         # All of them: the selection is of these, and which lines reach how far depends on log gf.
         synthesis = self.star.synthesis(self.lines, [self.window], all_lines=True)
         synthesis.use(self.selection)
@@ -165,19 +203,7 @@ class LineJob:
         jobs = list(changes_by_colour(synthesis.chosen, chosen, self.kind, self.start, self.stop))
         made = synthesis.variants(self.star.stellar, 0, [change for change, _ in jobs])
         base = next(made)
-        rows, columns, values = [], [], []
-        for (_, parts), variant in zip(jobs, made, strict=True):
-            for j in parts:
-                first, change = seen_change(self.star, base, variant, self.start[j], self.stop[j])
-                rows.append(first + np.arange(len(change)))
-                columns.append(np.full(len(change), self.numbers[j]))
-                values.append(change / STEPS[str(self.kind[j])])
-        shape = (len(base.wave), self.total)
-        found = sparse.csc_matrix(shape)
-        if values:
-            places = (np.concatenate(rows), np.concatenate(columns))
-            found = sparse.csc_matrix((np.concatenate(values), places), shape=shape)
-        return Spectrum(base.wave, self.star.flux(base), found)
+        return base, ((p, STEPS[c.column], v) for (c, p), v in zip(jobs, made, strict=True))
 
     @staticmethod
     def pack(found: Spectrum) -> dict[str, Any]:
@@ -191,6 +217,21 @@ class LineJob:
     def unpack(data: Mapping[str, Any]) -> Spectrum:
         columns = sparse.csc_matrix((data["data"], data["indices"], data["indptr"]), shape=tuple(data["shape"]))
         return Spectrum(data["wave"], data["flux"], columns)
+
+
+def maker(
+    star: StarModel, lines: Any, windows: Sequence[tuple[float, float]], rough: bool = False
+) -> Callable[[StarModel], list[Intensities]]:
+    """A function of a star near this one that synthesises the windows, of the lines that this one needs."""
+    synthesis = star.synthesis(lines, windows, rough)
+    selection = synthesis.select(star.stellar)
+    if star.code == "korg":
+        from . import korg
+
+        chosen = synthesis.lines[selection.strong if rough else selection.strong | selection.weak]
+        return lambda other: [korg.intensities(other, chosen[lines_near(chosen, [w])], w)[0] for w in windows]
+    synthesis.use(selection)
+    return lambda other: synthesis.intensities(other.stellar)
 
 
 def seen_change(
@@ -247,20 +288,17 @@ class LabelJob:
 
     def run(self) -> tuple[list[Array], list[Array]]:
         """By window: wavelengths (n,) and derivatives (n_label, n)."""
-        from dataclasses import replace
-
-        synthesis = self.star.synthesis(self.lines, self.windows, rough=True)
-        synthesis.use(synthesis.select(self.star.stellar))
-        base = synthesis.intensities(self.star.stellar)
+        make = maker(self.star, self.lines, self.windows, rough=True)
+        base = make(self.star)
         fluxes = [self.star.flux(i) for i in base]
         found = [np.zeros((len(self.steps), len(f))) for f in fluxes]
         for j, (name, step) in enumerate(self.steps.items()):
             values = {**self.star.parameters, name: self.star.parameters.get(name, 0.0) + step}
             other = replace(self.star, parameters=values)
-            made = base if name in BROADENING else synthesis.intensities(other.stellar)
+            made = base if name in BROADENING else make(other)
             for d, i, f in zip(found, made, fluxes, strict=True):
                 d[j] = (other.flux(i) - f) / step
-        return list(synthesis.waves), found
+        return [i.wave for i in base], found
 
     @staticmethod
     def pack(found: tuple[list[Array], list[Array]]) -> dict[str, Any]:
@@ -293,7 +331,7 @@ def _key(what: str, star: StarModel, lines: Any, windows: Any, more: Mapping[str
     digest = hashlib.sha256()
     head = {"what": what, "model": _model_key(star.model), "step": star.step, "parameters": dict(star.parameters),
             "pattern": star.pattern, "geometry": star.geometry, "mass": star.mass,
-            "versions": [__version__, pysme.__version__],
+            "versions": [__version__, pysme.__version__], **({} if star.code == "pysme" else {"code": star.code}),
             "windows": [list(w) for w in windows]}  # fmt: skip
     digest.update(json.dumps(head, sort_keys=True).encode())
     for column in ("wlcent", "excit", "gflog", "gamrad", "gamqst", "gamvw"):

@@ -15,6 +15,8 @@ from .base import Command, say, verbose_option
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True,
               help="Table of corrections (.ecsv); a card (.json) and a page (.html) come beside it.")  # fmt: skip
 @click.option("--model", help="Model of all stars, in place of what STARS says.")
+@click.option("--code", type=click.Choice(["pysme", "korg"]),
+              help="Code of the syntheses; Korg: log gf alone.  [default: as in STARS, or pysme]")  # fmt: skip
 @click.option("--without", multiple=True, metavar="NAME", help="Leave a star out; may be given again.")
 @click.option("--start", help="Corrections to start from, of another model for example: a packaged set, or a file.")
 @click.option("--iterations", type=click.IntRange(1, 50), help="At most so many.  [default: what STARS says, or 5]")
@@ -24,8 +26,8 @@ from .base import Command, say, verbose_option
 @click.option("--dask", metavar="ADDRESS", help="Use a Dask cluster: its scheduler's address.")
 @verbose_option
 def calibrate(
-    stars: Path, lines: str | None, out: Path, model: str | None, without: tuple[str, ...], start: str | None,
-    iterations: int | None, work: Path | None, processes: int, dask: str | None,
+    stars: Path, lines: str | None, out: Path, model: str | None, code: str | None, without: tuple[str, ...],
+    start: str | None, iterations: int | None, work: Path | None, processes: int, dask: str | None,
 ) -> None:  # fmt: skip
     """Calibrate log gf (and more) of a line list on many stars at once, each with its own labels.
 
@@ -53,6 +55,8 @@ def calibrate(
         every = [replace(s, settings=s.settings.with_(model=model)) for s in every]
     if iterations is not None:
         options = replace(options, iterations=iterations)
+    if code is not None:
+        options = replace(options, code=code)
     ranges = [w for s in every if s.settings.windows for w in Windows.read(s.settings.windows).windows]
     listed = read_lines(lines or named, ranges or None)
     client = None

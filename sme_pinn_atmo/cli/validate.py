@@ -415,6 +415,8 @@ def benchmarks(
 @click.option("--halves", is_flag=True, help="Fit in every other window too, and in the others (unseen).")
 @click.option("--alone", help="Try a calibration of this star alone, too, such as Sun.")
 @click.option("--model", help="Model in place of what STARS says; of mock stars, atlas12 if left out.")
+@click.option("--code", type=click.Choice(["pysme", "korg"]),
+              help="Code of the calibration (mock, unseen).  [default: what STARS says, or pysme]")  # fmt: skip
 @click.option("--corrections", default="galah-atlas12", show_default=True, help="Compared (laboratory, others).")
 @click.option("--against", multiple=True, help="Corrections that these are compared with (others); may be given again.")
 @click.option("--laboratory", type=click.Path(path_type=Path, dir_okay=False, exists=True),
@@ -434,9 +436,9 @@ def benchmarks(
               show_default=True, help="Folder for figures; finished syntheses and fits are kept in it.")  # fmt: skip
 def calibration(
     parts: tuple[str, ...], table: Path, unseen: tuple[str, ...], each: bool, halves: bool, alone: str | None,
-    model: str | None, corrections: str, against: tuple[str, ...], laboratory: Path | None, snr: float, off: int,
-    windows: tuple[tuple[float, float], ...], start: str | None, iterations: int | None, work: Path | None, seed: int,
-    processes: int, out: Path,
+    model: str | None, code: str | None, corrections: str, against: tuple[str, ...], laboratory: Path | None,
+    snr: float, off: int, windows: tuple[tuple[float, float], ...], start: str | None, iterations: int | None,
+    work: Path | None, seed: int, processes: int, out: Path,
 ) -> None:  # fmt: skip
     """Is a calibration of lines true? Mock stars, benchmark stars that it has not seen, laboratory values.
 
@@ -449,7 +451,7 @@ def calibration(
     import json
     from dataclasses import replace
 
-    from ..calibration import Corrections, read_stars
+    from ..calibration import Corrections, LineOptions, read_stars
     from ..files import write_atomically
     from ..stars.lines import galah_lines, read_lines
     from ..stars.windows import Windows
@@ -463,7 +465,7 @@ def calibration(
             where = Windows(windows) if windows else Windows.read("galah")
             figures, _, _ = check.recovery(
                 galah_lines(where.windows), where, model=model or "atlas12", off=off, snr=snr, seed=seed,
-                work=out / "mock", processes=processes, progress=tell,
+                options=LineOptions(code=code or "pysme"), work=out / "mock", processes=processes, progress=tell,
             )  # fmt: skip
             write_atomically(out / "mock.json", (json.dumps(figures, indent=1) + "\n").encode())
             say(check.format_recovery(figures))
@@ -473,6 +475,8 @@ def calibration(
                 stars = [replace(s, settings=s.settings.with_(model=model)) for s in stars]
             if iterations is not None:
                 options = replace(options, iterations=iterations)
+            if code is not None:
+                options = replace(options, code=code)
             ranges = [w for s in stars for w in s.windows(s.spectrum()).windows]
             path = check.left_out(
                 stars, read_lines(named, ranges), options, out / "unseen", work=work or out / "work", unseen=unseen,

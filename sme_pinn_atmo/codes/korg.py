@@ -24,8 +24,8 @@ from ..emulator import Emulator
 from ..emulator.labels import Domain, DomainError, as_planes
 from .julia_export import export_julia
 
-__all__ = ["KorgError", "Spectrum", "atmosphere", "fit_spectrum", "jacobian", "read_linelist", "synthesize",
-           "synthesize_layers", "using_pinn", "version"]  # fmt: skip
+__all__ = ["KorgError", "Spectrum", "atmosphere", "fit_spectrum", "jacobian", "line_jacobian", "read_linelist",
+           "synthesize", "synthesize_layers", "using_pinn", "version"]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -114,6 +114,44 @@ def jacobian(
     given = (linelist, wavelengths, vmic, model, abundances, options)
     flux, derivative = _synthesis("_jacobian", *given, _labels(model, labels, geometry))
     return np.array(flux, dtype=float), np.array(derivative, dtype=float)
+
+
+def line_jacobian(
+    *, lines: Any, groups: Any, wavelengths: Any, vmic: float | None = None, model: str = "atlas12",
+    abundances: Mapping[str, float] | None = None, options: Mapping[str, Any] | None = None,
+    geometry: str | None = None, **labels: float,
+) -> tuple[Spectrum, Array]:  # fmt: skip
+    """A spectrum, and its derivatives by log gf of groups of lines, by ForwardDiff.
+
+    Korg takes dual numbers for log gf; a group costs one partial, however many lines it has. So lines that are far
+    apart share one, and what a line does is read off around it.
+
+    Parameters
+    ----------
+    lines : a PySME `LineList`, wavelengths in air; of hydrogen Korg has lines of its own, and the list's are left out
+    groups : (n_line,) the group, from 0 on, to whose lines' log gf a change [dex] is added; -1 for fixed lines
+    wavelengths, vmic, model, abundances, options, geometry, labels : as for `synthesize`
+
+    Returns the spectrum (n,) and the derivatives of its flux (n, n_group), of the flux of spectrum, per dex.
+
+    Raises
+    ------
+    ValueError : groups that are not one whole number a line
+    others : as `synthesize`
+    """
+    of = np.asarray(groups)
+    if of.shape != (len(lines),) or not np.issubdtype(of.dtype, np.integer) or (of < -1).any():
+        raise ValueError(f"groups: {of.dtype} of shape {of.shape}; allowed: {len(lines)} whole numbers from -1 on")
+    species = np.asarray(lines["species"], dtype=str)
+    use = species != "H 1"
+    number = [np.asarray(lines[c], dtype=float)[use] for c in ("wlcent", "gflog", "excit", "gamrad", "gamqst", "gamvw")]
+    columns = (number[0], number[1], [str(s) for s in species[use]], *number[2:])
+    n = int(of.max(initial=-1)) + 1
+    given = (columns, np.ascontiguousarray(of[use] + 1, dtype=np.int64), n)
+    made = _synthesis("_line_jacobian", None, wavelengths, vmic, model, abundances, options,
+                      _labels(model, labels, geometry), instead=given)  # fmt: skip
+    wave, flux, continuum, derivative = (np.array(v, dtype=float) for v in made)
+    return Spectrum((wave, flux, continuum)), derivative.reshape(len(flux), n)
 
 
 def fit_spectrum(
@@ -210,7 +248,9 @@ def using_pinn(
 def _synthesis(
     function: str, linelist: Any, wavelengths: Any, vmic: float | None, model: str,
     abundances: Mapping[str, float] | None, options: Mapping[str, Any] | None, values: Mapping[str, Any],
+    instead: tuple[Any, ...] | None = None,
 ) -> Any:  # fmt: skip
+    """A call of the adapter's `function`; `instead`: its first arguments, in place of a line list."""
     single = _numbers("abundances", abundances or {})
     scale = Emulator.load(model).card["solar_scale"]
     star = {el: SOLAR_SCALES[scale][el] + value for el, value in single.items() if el in SOLAR_SCALES[scale]}
@@ -220,8 +260,8 @@ def _synthesis(
     jl = _julia()
     call = getattr(jl.SMEPinnAtmoPython, function)
     _say(function, "Julia compiles Korg for the first call of its kind: about a minute; further ones take seconds ...")
-    given = (_linelist(jl, linelist), _wavelengths(wavelengths), single, vmic, dict(options or {}))
-    return call(*given, _exported(model), **values)
+    first = (_linelist(jl, linelist),) if instead is None else instead
+    return call(*first, _wavelengths(wavelengths), single, vmic, dict(options or {}), _exported(model), **values)
 
 
 def _labels(model: str, labels: Mapping[str, Any], geometry: str | None = None) -> dict[str, Any]:

@@ -18,11 +18,12 @@ from scipy.special import j1
 
 from ..files import read_table
 
-__all__ = ["LineSpread", "annuli", "bin_pixels", "broaden", "disk_flux", "even_velocity", "resample"]
+__all__ = ["LineSpread", "annuli", "bin_pixels", "broaden", "disk_flux", "even_velocity", "limb_darkened", "resample"]
 
 Array = NDArray[np.float64]
 
 _C = constants.c / 1e3  # km/s
+_LIMB = 0.6
 _FWHM = float(np.sqrt(8 * np.log(2)))
 
 
@@ -79,6 +80,16 @@ def disk_flux(mu: Array, intensity: Array, step: float, *, vsini: float = 0.0, v
         kernel *= (ring[0] - ring[1]) / area[:, None]
     spectrum = (np.pi * area[:, None] * kernel * np.fft.rfft(padded, axis=1)).sum(axis=0)
     return np.asarray(np.fft.irfft(spectrum, padded.shape[1])[pad : pad + intensity.shape[1]])
+
+
+def limb_darkened() -> tuple[Array, Array]:
+    """Cosines (7,) and intensities (7, 1) of a linearly darkened disk of flux 1, for codes that give fluxes alone.
+
+    The cosines are PySME's, of annuli of equal areas; the coefficient is 0.6, of the Sun in the visible.
+    """
+    mu = np.sqrt(0.5 * (2 * np.arange(1, 8) - 1) / 7)[::-1]
+    law = (1 - _LIMB + _LIMB * mu)[:, None]
+    return mu, law / disk_flux(mu, law, 1.0)[0]
 
 
 def broaden(flux: Array, step: float, sigma: float) -> Array:

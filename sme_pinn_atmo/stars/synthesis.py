@@ -25,7 +25,7 @@ from ..quiet import quiet_pysme
 
 __all__ = [
     "SHIFTS", "Intensities", "LineChange", "Selection", "Synthesis", "atmosphere_source", "lines_near", "pool",
-    "star_structure",
+    "solar_pattern", "star_structure",
 ]  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -125,6 +125,14 @@ def _grid(path: str) -> Any:
     from pysme.atmosphere.atmosphere import AtmosphereGrid
 
     return AtmosphereGrid.load(path)
+
+
+@lru_cache(maxsize=8)
+def solar_pattern(name: str) -> dict[str, float]:
+    """PySME's solar abundances by that name, log10 number with H = 12."""
+    from pysme.abund import Abund
+
+    return {el: float(v) for el, v in Abund(monh=0.0, pattern=name).get_pattern("H=12").items()}
 
 
 def star_structure(

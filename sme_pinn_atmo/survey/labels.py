@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .. import files
 from ..composition import ALPHA_ELEMENTS, SOLAR_SCALES
 from ..emulator.labels import Domain, DomainError
+from ..stars.synthesis import solar_pattern
 
 if TYPE_CHECKING:
     from .settings import Survey
@@ -149,14 +150,6 @@ def related(survey: Survey, stars: Mapping[str, Any]) -> dict[str, Any]:
     for name, relation in survey.relations.items():
         found[name] = np.maximum(RELATIONS[relation][0](found["teff"], found["logg"]), 0.3)
     return found
-
-
-@lru_cache(maxsize=8)
-def solar_pattern(name: str) -> dict[str, float]:
-    """PySME's solar abundances by that name, log10 number with H = 12."""
-    from pysme.abund import Abund
-
-    return {el: float(v) for el, v in Abund(monh=0.0, pattern=name).get_pattern("H=12").items()}
 
 
 # ---------------------------------------------------------------------- drawing

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy import constants
 
 from ..stars.fit import transfer_step
-from ..stars.instrument import broaden, disk_flux
-from ..stars.synthesis import SHIFTS, Intensities, Selection, Synthesis
+from ..stars.instrument import broaden, disk_flux, limb_darkened
+from ..stars.synthesis import SHIFTS, Intensities, Selection, Synthesis, solar_pattern
 from .instrument import Band, Continuum, assemble, windows
 from .labels import (
     DONORS,
@@ -24,7 +24,6 @@ from .labels import (
     atmosphere_labels,
     read_table,
     related,
-    solar_pattern,
     step_of,
 )  # fmt: skip
 
@@ -57,9 +56,6 @@ _COMMON = 5e-4
 
 #: PySME treats all lines of a list that has no more than so many.
 _FEW = 300
-
-#: Linear limb darkening where only the flux is known (Korg).
-_LIMB = 0.6
 
 
 @dataclass(frozen=True)
@@ -455,8 +451,6 @@ class _Korg:
         self.emulator = Emulator.load(survey.model)
         self.lines = survey.line_list()
         self.step = survey.step or transfer_step(max(_highest(b) for b in survey.bands))
-        mu = np.sqrt(0.5 * (2 * np.arange(1, 8) - 1) / 7)  # PySME's: equal areas
-        self._mu = mu[::-1]
 
     def _arguments(self, star: Star) -> dict[str, Any]:
         from ..composition import ALPHA_ELEMENTS
@@ -517,9 +511,8 @@ class _Korg:
         vsini, vmac = star.get("vsini", 0.0), star.get("vmac", 0.0)
         if vsini == 0 and vmac == 0:
             return flux
-        law = 1 - _LIMB + _LIMB * self._mu
-        whole = float(disk_flux(self._mu, law[:, None], self.step)[0])
-        return disk_flux(self._mu, law[:, None] / whole * flux[None], self.step, vsini=vsini, vmac=vmac)
+        mu, law = limb_darkened()
+        return disk_flux(mu, law * flux, self.step, vsini=vsini, vmac=vmac)
 
     def exact(self, star: Star, names: Sequence[str], engine: Engine) -> dict[str, Array]:
         """Derivatives that Korg gives by automatic differentiation: Teff, log g, vmic; and of monh and alpha where no

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from ..calibration import Calibration, CalibrationStar, Corrections, LineOptions, calibrate
 from ..calibration.equations import solve
 from ..calibration.shared import Shared, changed_lines, shared_parameters
-from ..calibration.syntheses import StarModel, changes_by_colour, seen_change
+from ..calibration.syntheses import StarModel, changes_by_colour, maker, seen_change
 from ..calibration.writers import read_moog_lines
 from ..stars.fit import Options, transfer_step
 from ..stars.instrument import even_velocity, resample
 from ..stars.settings import Settings
 from ..stars.spectrum import ObservedSpectrum
-from ..stars.synthesis import Synthesis, lines_near
+from ..stars.synthesis import lines_near
 from ..stars.windows import Windows
 
 __all__ = ["MOCK_STARS", "compared", "laboratory", "left_out", "recovery", "without"]
@@ -62,7 +62,8 @@ def recovery(
     options = options or LineOptions()
     models = {
         name: StarModel(model, transfer_step(resolution), {"alpha": 0.0, "vsini": 0.0, **values,
-                                                           "resolution": resolution})
+                                                           "resolution": resolution},
+                        code=options.code)
         for name, values in stars.items()
     }  # fmt: skip
     depth = np.zeros(len(lines))
@@ -79,10 +80,8 @@ def recovery(
     true_lines = changed_lines(lines, shared, truth)
     given = []
     for k, (name, star) in enumerate(models.items()):
-        synthesis: Synthesis = star.synthesis(true_lines, windows.windows)
-        synthesis.use(synthesis.select(star.stellar))
         waves, fluxes = [], []
-        for intensities in synthesis.intensities(star.stellar):
+        for intensities in maker(star, true_lines, windows.windows)(star):
             grid = _pixels(intensities.wave, resolution)
             waves.append(grid)
             # A straight line between the points of the transfer would broaden the lines, by 0.15-0.35 km/s in vmac.

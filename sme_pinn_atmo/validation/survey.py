@@ -15,11 +15,11 @@ from ..stars.many import fit_many
 from ..stars.page import as_dict, write_results
 from ..stars.settings import Settings
 from ..stars.spectrum import read_spectrum
+from ..stars.synthesis import solar_pattern
 from ..stars.windows import Windows
 from ..survey import Set
 from ..survey.fit import as_dict as network_dict
 from ..survey.fit import fit_star
-from ..survey.labels import solar_pattern
 from ..survey.network import SpectrumNetwork, train
 from .benchmarks import plot_off_reference, reference_stars, settings_of
 
