@@ -170,6 +170,11 @@ def test_strip_of_scattered_models_is_read_from_groups_of_them():
     low, high = strip.range(np.linspace(4200, 7800, 19))
     np.testing.assert_allclose(low, (np.linspace(4200, 7800, 19) - 4000) / 2000, atol=0.25)
     np.testing.assert_allclose(high, 5.0, atol=0.4)
+    # Thirty models a group; knots in the middle of a group, and at the ends of the range for the outermost.
+    x = np.arange(91.0)
+    strip = Strip.from_training("logg", "teff", x, np.where(x % 2 == 0, x / 100, 5 - x / 100))
+    assert strip.knots == (0.0, 45.0, 90.0)
+    assert (strip.low, strip.high) == ((0.0, 0.3, 0.6), (4.99, 4.69, 4.39))
     # A third of the models at a Teff of their own is still a grid: every Teff with more than one of them is a knot.
     grid = np.repeat([4000.0, 5000.0, 6000.0], 3)
     strip = Strip.from_training("logg", "teff", grid, np.tile([1.0, 3.0, 5.0], 3) + (grid - 4000) / 1000)

@@ -89,6 +89,84 @@ def test_images_with_the_wavelengths_that_they_say(folder: Path) -> None:
     assert [orders.sigma[orders.order == i][0] for i in (0, 1)] == [0.01, 0.02]
 
 
+def test_images_count_their_pixels_from_where_their_header_says(folder: Path) -> None:
+    step = WAVE[1] - WAVE[0]
+    made = {
+        "third.fits": {"CRPIX1": 3.0, "CRVAL1": WAVE[2]},
+        "cd.fits": {"CDELT1": None, "CD1_1": step},
+        "blank.fits": {"CDELT1": 0.0, "CD1_1": step},
+        "lower.fits": {"CTYPE1": "awav "},
+        "unit.fits": {"CUNIT1": " Angstrom", "CTYPE1": "AWAV"},
+        "um.fits": {"CRVAL1": WAVE[0] / 1e4, "CDELT1": step / 1e4, "CUNIT1": "um"},
+        "plain.fits": {"DC-FLAG": 0},
+    }
+    for name, cards in made.items():
+        image(name, **{k: v for k, v in cards.items() if v is not None})
+        if None in cards.values():
+            with fits.open(name, mode="update") as file:
+                del file[0].header["CDELT1"]
+        spectrum = read_spectrum(name, error=0.01)
+        np.testing.assert_allclose(spectrum.wave, WAVE, rtol=1e-9, err_msg=name)
+        np.testing.assert_array_equal(spectrum.flux, FLUX)
+        assert bool(spectrum.notes) == ("AWAV" not in str(cards.get("CTYPE1", "")).upper()), name
+    # First pixel and step are of the logarithm, by its base or by the name of the axis.
+    tens = np.log10(WAVE[0]), np.log10(WAVE[1] / WAVE[0])
+    for name, cards in (("flag.fits", {"DC-FLAG": 1}), ("axis.fits", {"CTYPE1": "LOGLAM"})):
+        image(name, CRVAL1=tens[0], CDELT1=tens[1], CRPIX1=2.0, **cards)
+        found = read_spectrum(name, error=0.01)
+        np.testing.assert_allclose(found.wave, WAVE[0] * (WAVE[1] / WAVE[0]) ** np.arange(-1, 40), rtol=1e-9)
+        assert "air is taken" in found.notes[0]
+    image("vacuum.fits", CTYPE1="WAVE")
+    np.testing.assert_allclose(read_spectrum("vacuum.fits", error=0.01).wave, to_air(WAVE), rtol=1e-9)
+    image("awav.fits", CTYPE1="AWAV-LOG")
+    found = read_spectrum("awav.fits", error=0.01)
+    np.testing.assert_allclose(found.wave, WAVE[0] * np.exp((WAVE - WAVE[0]) / WAVE[0]), rtol=1e-9)
+    assert not found.notes
+
+
+def test_images_of_errors_are_those_of_their_name_and_shape(folder: Path) -> None:
+    for name in ("ERR", "sigma", "Error", "UNCERT"):
+        image(f"{name}.fits", FLUX, fits.ImageHDU(3 * SIGMA, name="OTHER"), fits.ImageHDU(SIGMA, name=name))
+        np.testing.assert_array_equal(read_spectrum(f"{name}.fits").sigma, SIGMA)
+    image("short.fits", FLUX, fits.ImageHDU(SIGMA[:-1], name="ERR"))
+    with pytest.raises(ValueError, match="no column of errors"):
+        read_spectrum("short.fits")
+    # An empty first unit is none; what comes next is the spectrum.
+    header = fits.Header({"CRVAL1": WAVE[0], "CDELT1": WAVE[1] - WAVE[0], "CTYPE1": "AWAV"})
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(FLUX, header)]).writeto("second.fits")
+    np.testing.assert_allclose(read_spectrum("second.fits", error=0.01).wave, WAVE, rtol=1e-9)
+
+
+def test_columns_are_known_by_name_then_by_place(folder: Path) -> None:
+    Table({"Error": SIGMA, "FLUX": FLUX, "Wavelength": WAVE}).write("names.csv")
+    Table({"a": WAVE, "b": FLUX, "c": SIGMA}).write("places.csv")
+    Table({"flux": FLUX, "x": WAVE}).write("half.csv")  # x is in the place of the flux, which has a name
+    for name in ("names.csv", "places.csv"):
+        spectrum = read_spectrum(name)
+        np.testing.assert_array_equal(spectrum.wave, WAVE)
+        np.testing.assert_array_equal(spectrum.flux, FLUX)
+        np.testing.assert_array_equal(spectrum.sigma, SIGMA)
+    with pytest.raises(ValueError, match=r"half\.csv has the columns flux, x; none of them is the wave"):
+        read_spectrum("half.csv", error=0.01)
+    Table({"flux": FLUX}).write("one.csv")
+    with pytest.raises(ValueError, match=r"one\.csv has the columns flux; wavelength and flux are needed"):
+        read_spectrum("one.csv", error=0.01)
+    Table({"wave": WAVE, "flux": FLUX, "sigma": SIGMA, "ivar": SIGMA}).write("both.csv")
+    np.testing.assert_array_equal(read_spectrum("both.csv").sigma, SIGMA)
+    masked = Table({"wave": WAVE, "flux": np.ma.masked_array(FLUX, np.arange(41) == 6), "error": SIGMA})
+    masked.write("masked.ecsv")
+    assert read_spectrum("masked.ecsv").counts == {"points not finite left out": 1}
+    for words, medium in (({"MEDIUM": "Vacuum"}, "vacuum"), ({"medium": "air"}, "air"), ({"medium": "water"}, None)):
+        Table({"wave": WAVE, "flux": FLUX, "error": SIGMA}, meta=words).write("m.ecsv", overwrite=True)
+        spectrum = read_spectrum("m.ecsv")
+        assert spectrum.wave[0] == (to_air(WAVE[0]) if medium == "vacuum" else WAVE[0])
+        assert bool(spectrum.notes) == (medium is None)
+    units_of = Table({"wave": WAVE / 10, "flux": FLUX, "error": SIGMA})
+    units_of["wave"].unit = "nm"
+    units_of.write("nm.ecsv")
+    np.testing.assert_allclose(read_spectrum("nm.ecsv").wave, WAVE)
+
+
 def test_cells_of_arrays_and_flags(folder: Path) -> None:
     flag = np.zeros(41, dtype=int)
     flag[5:9] = 4
