@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 from sme_pinn_atmo.cli import main
 from sme_pinn_atmo.sources.bring import BringError
-from sme_pinn_atmo.validation.report import Section, _cells, build, page
+from sme_pinn_atmo.validation.report import Section, build, page
+from sme_pinn_atmo.validation.section import table_of
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -67,6 +68,52 @@ def test_finished_parts_are_kept_and_missing_data_named(folder: Path, monkeypatc
     assert (folder / "physical.json").stat().st_mtime_ns != before
 
 
+def test_parts_on_stars_bind_what_their_commands_make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hours of fits are stood in for; tables, medians, figures and commands are of what they would give."""
+    from sme_pinn_atmo.calibration import Corrections
+    from sme_pinn_atmo.validation import benchmarks, calibration, report
+
+    def fitted(settings: list, out: Path, **_: object) -> list[dict]:
+        out.mkdir(parents=True)
+        off = 30.0 if settings[0].corrections is None else 10.0
+        done = {"errors": {"teff": 500.0, "logg": 0.1, "monh": None}, "stopped": {"monh": "0.5"}, "seconds": 1.0,
+                "windows": [{"rms": 0.02}], "explained": 0.9}  # fmt: skip
+        return [
+            {"failed": "no light"} if s.name == "18 Sco" else
+            {**done, "values": {"teff": s.start["teff"] + off, "logg": s.start["logg"], "monh": s.start["monh"]}}
+            for s in settings
+        ]  # fmt: skip
+
+    monkeypatch.setattr(benchmarks, "fit_many", fitted)
+    monkeypatch.setattr(benchmarks, "galah_lines", lambda windows: None)
+    monkeypatch.setattr(benchmarks, "_odfnew_grid", lambda out: "grid.npz")
+    monkeypatch.setattr(calibration, "laboratory", lambda made, lines, path: {
+        "groups": {made.name: {"lines": 7, "list": dict.fromkeys(("offset", "scatter", "rms"), 0.25),
+                               "calibrated": dict.fromkeys(("offset", "scatter", "rms"), 0.125)}}})  # fmt: skip
+    monkeypatch.setattr(calibration, "read_lines", lambda name, ranges: name)
+    monkeypatch.setattr("sme_pinn_atmo.sources.find", lambda name: Path(name))
+    parts = ["benchmarks", "lines-atmospheres", "lines-laboratory"]
+    report.build(folder, ["atlas12", "marcs"], parts, progress=False)
+    text = (folder / "index.html").read_text()
+    assert not re.findall("Not done: [^<]*", text)
+    # The list as it is, and the corrections of each model's own; PySME's interpolation has none.
+    assert re.findall(r"<td>18 Sco</td><td>[^<]*</td><td>([^<]*)</td>", text) == [
+        "atlas12", "atlas12, galah-atlas12", "marcs", "marcs, galah-marcs", "odfnew"
+    ]
+    assert "failed: no light" in text
+    assert "<td>+230 ± 500</td><td>+0.40 ± 0.10</td><td>+0.25 ± 0.5</td>" in text
+    numbers = json.loads((folder / "report.json").read_text())["sections"]
+    assert numbers["benchmarks"]["numbers"]["marcs"]["failed"] == 1
+    assert numbers["benchmarks"]["command"].endswith("--model atlas12 --model marcs --model odfnew --corrections own")
+    one, other = Corrections.read("galah-atlas12"), Corrections.read("galah-marcs")
+    last = numbers["lines-atmospheres"]["numbers"]["galah-marcs"][-1]
+    assert last["median"] == calibration.compared(one, other)[-1]["median"]
+    assert numbers["lines-laboratory"]["numbers"]["galah-atlas12"]["lines"] == 7
+    assert "+0.125" in text
+    report.build(folder, ["atlas12"], ["lines-atmospheres"], progress=False)
+    assert "two models with packaged corrections" in (folder / "index.html").read_text()
+
+
 def test_parts_on_held_out_models_say_what_they_need(folder: Path) -> None:
     build(folder, ["atlas12"], ["interpolation", "spectra", "fits", "gradients", "closure"], progress=False)
     text = (folder / "index.html").read_text()
@@ -74,8 +121,9 @@ def test_parts_on_held_out_models_say_what_they_need(folder: Path) -> None:
 
 
 def test_a_table_of_markdown_becomes_one_of_the_page() -> None:
-    head, rows = _cells("text\n\n| a | b |\n|---|---|\n| 1 | 2 / 3 |\n\n| another |\n|---|\n| 4 |\n")
+    head, rows = table_of(text := "text\n\n| a | b |\n|---|---|\n| 1 | 2 / 3 |\n\nmore\n\n| c |\n|---|\n| 4 |\n")
     assert (head, rows) == (("a", "b"), (("1", "2 / 3"),))
+    assert table_of(text, "more") == (("c",), (("4",),))
 
 
 @pytest.mark.parametrize(

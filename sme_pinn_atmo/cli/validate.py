@@ -386,7 +386,7 @@ def everything(
               help="Model to use, or odfnew for PySME's interpolation in ODFNEW; may be given again.")  # fmt: skip
 @click.option("--star", "stars", multiple=True, help="Only this star; may be given again.")
 @click.option("--corrections", multiple=True, help="Fit with these corrections of the lines too, beside the list as it "
-              "is: a packaged set, or a file; may be given again.")  # fmt: skip
+              "is: a packaged set, a file, or `own`, the packaged set of each model; may be given again.")  # fmt: skip
 @click.option("--processes", type=click.IntRange(min=1), default=2, show_default=True, help="Processes of each fit.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="benchmarks", show_default=True,
               help="Folder; a star that is in it is not fitted again.")  # fmt: skip
@@ -420,7 +420,7 @@ def benchmarks(
 @click.option("--corrections", default="galah-atlas12", show_default=True, help="Compared (laboratory, others).")
 @click.option("--against", multiple=True, help="Corrections that these are compared with (others); may be given again.")
 @click.option("--laboratory", type=click.Path(path_type=Path, dir_okay=False, exists=True),
-              help="Laboratory log gf in MOOG's format, such as mooglists/goodgf of linemake.")  # fmt: skip
+              help="Laboratory log gf in MOOG's format.  [default: the data set laboratory, linemake's]")  # fmt: skip
 @click.option("--snr", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Of the mock stars.")
 @click.option("--off", type=click.IntRange(min=1), default=300, show_default=True,
               help="How many log gf are off, by 0.2 dex (mock).")  # fmt: skip
@@ -491,12 +491,7 @@ def calibration(
                 both = check.compared(Corrections.read(corrections), Corrections.read(other))
                 say(check.format_compared(corrections, other, both))
         else:
-            if laboratory is None:
-                raise click.UsageError("laboratory needs --laboratory FILE")
-            made = Corrections.read(corrections)
-            rows = [(float(r["low"]), float(r["high"])) for r in made.table]
-            name = str(made.card.get("list", {}).get("name", "galah-lines"))
-            figures = check.laboratory(made, read_lines(name, rows), laboratory)
+            figures = check.laboratory_of(Corrections.read(corrections), laboratory)
             out.mkdir(parents=True, exist_ok=True)
             write_atomically(out / "laboratory.json", (json.dumps(figures, indent=1) + "\n").encode())
             say(check.format_laboratory(figures))

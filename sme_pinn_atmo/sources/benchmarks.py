@@ -1,4 +1,4 @@
-"""Gaia FGK benchmark stars and the line list of GALAH DR3, from the repositories that hold them."""
+"""Gaia FGK benchmark stars, the line list of GALAH DR3 and laboratory log gf, from the repositories that hold them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from ..files import replacing, write_atomically
 from .registry import SETS
 
-__all__ = ["make", "make_lines"]
+__all__ = ["make", "make_laboratory", "make_lines"]
 
 _BANDS = ("blue", "green", "red", "ir")
 
@@ -37,8 +37,17 @@ def make(originals: Path, out: Path) -> None:
 
 def make_lines(originals: Path, out: Path) -> None:
     """The list as it is published."""
-    (original,) = SETS["galah-lines"].originals()
-    target = out / "benchmarks" / original.name
+    _as_published("galah-lines", originals, out)
+
+
+def make_laboratory(originals: Path, out: Path) -> None:
+    """The list as it is published, in MOOG's format."""
+    _as_published("laboratory", originals, out)
+
+
+def _as_published(name: str, originals: Path, out: Path) -> None:
+    (original,), (file,) = SETS[name].originals(), SETS[name].files
+    target = out / file
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as (part,):
         shutil.copyfile(originals / original.name, part)

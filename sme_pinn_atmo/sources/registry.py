@@ -233,6 +233,15 @@ SETS: dict[str, DataSet] = {
             "sources.benchmarks:make_lines", "3 MB", "GitHub: ajwheeler/Korg.jl", "BSD-3-Clause",
             "Buder et al. 2021, MNRAS 506, 150; Heiter et al. 2021, A&A 645, A106", quick=True,
         ),
+        DataSet(
+            "laboratory", "laboratory log gf: the list of good values of linemake, 12,800 lines",
+            ("lines/linemake_goodgf.moog",),
+            lambda: (github("vmplacco/linemake", "61af45bd8293c91059360cbb0cfa2d16d34fc21e", "mooglists/goodgf",
+                            size=1031883, blob="e8166049c2d123f46a5a7fb6dfe1b0f68ab659ef",
+                            sha256="08c071634eb9202031ce41c100b79e8d6f129f9eb5c14d94761f987b9970a8f0"),),
+            "sources.benchmarks:make_laboratory", "1 MB", "GitHub: vmplacco/linemake", "no licence stated",
+            "Placco et al. 2021, RNAAS 5, 92, and the laboratories that it names", quick=True,
+        ),
     )
 }  # fmt: skip
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..files import replacing, write_atomically
 from ..sources import find
+from ..stars.corrections import packaged_corrections
 from ..stars.fit import Options
 from ..stars.lines import galah_lines
 from ..stars.many import fit_many, safe_name
@@ -87,7 +88,8 @@ def main(
     ----------
     models : names of models, or `ODFNEW`
     stars : names of those to fit; all if empty
-    corrections : of the lines (packaged sets or files); each model is fitted with the list as it is, and with each
+    corrections : of the lines (packaged sets or files, "own" for that of each model, if it has one); each model is
+        fitted with the list as it is, and with each
     processes : of each star's syntheses
 
     Raises FileNotFoundError where the data are not here, ValueError for an unknown star.
@@ -99,7 +101,7 @@ def main(
     chosen = [(i, k) for i, k in enumerate(known) if not stars or k["name"] in stars]
     lines = galah_lines(Windows.read(WINDOWS).windows)
     rows = []
-    for model, correction in ((m, c) for m in models for c in (None, *corrections)):
+    for model, correction in ((m, c) for m in models for c in (None, *_of_model(m, corrections))):
         source = str(_odfnew_grid(out)) if model == ODFNEW else model
         name = model if correction is None else f"{model}, {Path(correction).stem}"
 
@@ -112,6 +114,13 @@ def main(
         results = fit_many(settings, out / safe_name(name), fit=fit, progress=progress)
         rows += [{"model": name, **k, "result": r} for (_, k), r in zip(chosen, results, strict=True)]
     return _report(out, rows)
+
+
+def _of_model(model: str, corrections: Sequence[str]) -> list[str]:
+    """The corrections, "own" by the name of the model's packaged set."""
+    own = f"galah-{Path(model).stem}"
+    named = [own if c == "own" else c for c in corrections]
+    return [c for c in named if c != own or own in packaged_corrections()]
 
 
 def _odfnew_grid(out: Path) -> Path:

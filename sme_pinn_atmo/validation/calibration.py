@@ -19,6 +19,7 @@ from ..calibration.syntheses import StarModel, changes_by_colour, maker, seen_ch
 from ..calibration.writers import read_moog_lines
 from ..stars.fit import Options, transfer_step
 from ..stars.instrument import even_velocity, resample
+from ..stars.lines import read_lines
 from ..stars.settings import Settings
 from ..stars.spectrum import ObservedSpectrum
 from ..stars.synthesis import lines_near
@@ -237,6 +238,18 @@ def laboratory(corrections: Corrections, lines: Any, path: Path, *, largest: flo
               "list is the laboratory's": np.abs(before) <= 0.02,
               **{n: species == n for n in sorted(set(species.tolist()))}}  # fmt: skip
     return {"groups": {n: figures(k) for n, k in groups.items() if k.any()}, "lines": rows}
+
+
+def laboratory_of(corrections: Corrections, path: Path | None = None) -> dict[str, Any]:
+    """`laboratory` with the list that the corrections were made on; by default the data set "laboratory".
+
+    Raises DataMissingError where that is not here.
+    """
+    from ..sources import SETS, find
+
+    rows = [(float(r["low"]), float(r["high"])) for r in corrections.table]
+    name = str(corrections.card.get("list", {}).get("name", "galah-lines"))
+    return laboratory(corrections, read_lines(name, rows), path or find(SETS["laboratory"].files[0]))
 
 
 def format_laboratory(figures: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,83 +20,13 @@ from .. import __version__
 from ..emulator import Emulator
 from ..files import without_nan, write_atomically
 from ..grids import Structures
+from . import report_stars as stars
+from .section import Section, Task, table_of
 
 __all__ = ["MODELS", "PARTS", "Section", "Task", "build", "page"]
 
 #: Models that the report is on.
 MODELS = ("atlas12", "atlas9", "marcs")
-
-
-@dataclass(frozen=True)
-class Section:
-    """One part of the report.
-
-    Attributes
-    ----------
-    name, title : of the part
-    seen : what the reader sees in it, and what it means
-    command : that makes the same numbers
-    head, rows : a table, cells as text
-    figures : file name of a PNG in the report's folder -> caption
-    numbers : machine-readable results
-    seconds : wall time
-    missing : why the part could not be done, else empty
-    """
-
-    name: str
-    title: str
-    seen: str
-    command: str
-    head: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
-    figures: Mapping[str, str] = field(default_factory=dict)
-    numbers: Any = None
-    seconds: float = 0.0
-    missing: str = ""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a part is about.
-
-    Attributes
-    ----------
-    models : name or path of each model that the report is on -> the same, loaded; the first leads
-    heldout : name or path of models with held-out rows -> the same, loaded
-    out : folder of the report
-    processes : how many a part may use
-    """
-
-    models: Mapping[str, Emulator]
-    heldout: Mapping[str, Emulator]
-    out: Path
-    processes: int
-
-    @property
-    def model(self) -> str:
-        """Name or path of the leading model."""
-        return next(iter(self.models))
-
-    @property
-    def emulator(self) -> Emulator:
-        """The leading model."""
-        return self.models[self.model]
-
-    def heldout_models(self) -> list[str]:
-        """The held-out models; raises ValueError where there are none."""
-        if not self.heldout:
-            raise ValueError("it needs networks that have not seen some computed models: train them with --fold, then "
-                             "name them with --heldout")  # fmt: skip
-        return list(self.heldout)
-
-    def heldout_nodes(self) -> list[str]:
-        """Those that held out nodes of atlas9.npz; raises ValueError where there are none."""
-        from .scores import heldout_rows
-
-        models = [m for m in self.heldout_models() if heldout_rows(self.heldout[m], "atlas9.npz").size]
-        if not models:
-            raise ValueError("no model of --heldout has held out rows of atlas9.npz")
-        return models
 
 
 def build(
@@ -350,7 +280,7 @@ def _which(task: Task) -> Section:
     models = list(task.models)
     content = choice.run(models, task.out / "which", processes=task.processes)
     write_atomically(task.out / "which.png", (task.out / "which" / "which.png").read_bytes())
-    head, rows = _cells(choice.format_table(content))
+    head, rows = table_of(choice.format_table(content))
     return Section(
         "which", "Which model?",
         f"Six kinds of star as each model says, less {content['first']}: temperature and pressure at three depths, "
@@ -450,7 +380,7 @@ def _spectra(task: Task) -> Section:
     folder = task.out / "spectra"
     spectra.run(models, folder, nodes=_NODES, processes=task.processes)
     content = json.loads((folder / "spectra.json").read_text(encoding="utf-8"))
-    head, rows = _cells(spectra.format_rows(content["summary"]))
+    head, rows = table_of(spectra.format_rows(content["summary"]))
     write_atomically(task.out / "spectra.png", (folder / "spectra.png").read_bytes())
     return Section(
         "spectra", "Spectra over the Kiel diagram",
@@ -470,7 +400,7 @@ def _fits(task: Task) -> Section:
     models = task.heldout_nodes()
     text = fits.main(models, task.out / "fits").read_text(encoding="utf-8")
     content = json.loads((task.out / "fits" / "fits.json").read_text(encoding="utf-8"))
-    head, rows = _cells(text)
+    head, rows = table_of(text)
     figures = {"fits_mock.png": "Mock stars: fit minus truth against the true Teff.",
                "fits_smooth.png": "chi square along a line in Teff across grid cells, and its derivative."}  # fmt: skip
     for name in figures:
@@ -505,28 +435,18 @@ def _closure(task: Task) -> Section:
     )  # fmt: skip
 
 
-def _cells(markdown: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Header and rows of the first Markdown table of a text."""
-    lines = markdown.splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith("|"))
-    table = []
-    for line in lines[start:]:
-        if not line.startswith("|"):
-            break
-        table.append(tuple(cell.strip() for cell in line.strip("|").split("|")))
-    return table[0], tuple(table[2:])
-
-
 #: ODFNEW nodes whose spectra are compared.
 _NODES = 160
 
 #: Parts that are about all models of the report, and about those of --heldout.
-_ON_ALL = ("cross-validation", "structures", "physical", "which")
+_ON_ALL = ("cross-validation", "structures", "physical", "which", "benchmarks", "lines-atmospheres")
 _ON_HELDOUT = ("interpolation", "spectra", "fits", "gradients", "closure")
 
 #: Parts of the report, in its order.
 PARTS: dict[str, Callable[[Task], Section]] = {
     "cross-validation": _cross_validation, "interpolation": _interpolation, "structures": _structures,
     "solar": _solar, "spectra": _spectra, "fits": _fits, "gradients": _gradients, "closure": _closure,
-    "physical": _physical, "which": _which,
+    "physical": _physical, "which": _which, "benchmarks": stars.benchmarks, "lines-mock": stars.lines_mock,
+    "lines-unseen": stars.lines_unseen, "lines-atmospheres": stars.lines_atmospheres,
+    "lines-laboratory": stars.lines_laboratory, "survey": stars.survey,
 }  # fmt: skip
