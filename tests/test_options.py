@@ -398,7 +398,7 @@ def star(folder: Path) -> Path:
         '[star]\nspectrum = "s.csv"\nerror = 0.005\n'
         "[start]\nteff = 5777\nlogg = 4.44\nmonh = -0.1\nvmac = 3.0\nresolution = 60000\n"
         '[fit]\nfree = ["monh"]\nvelocity = "none"\ndegree = 0\nclip = 0\niterations = 2\natmosphere_errors = false\n'
-        "line_errors = false\n"
+        "line_errors = false\nexternal_errors = false\n"
     )
     return folder
 
@@ -414,6 +414,7 @@ OF_A_FIT = {
 
 @pysme
 def test_each_option_of_a_fit_changes_it(star: Path) -> None:
+    from sme_pinn_atmo.stars.errors import EXTERNAL
     from sme_pinn_atmo.stars.windows import Windows
 
     from .test_spectra import vald_file
@@ -441,6 +442,10 @@ def test_each_option_of_a_fit_changes_it(star: Path) -> None:
     for option, value in OF_A_FIT.items():
         changed = np.array(fitted(option, *value.split()))
         assert not np.allclose(changed, base, rtol=1e-3, equal_nan=True), option
+    settings = (star / "star.toml").read_text()
+    (star / "star.toml").write_text(settings.replace("external_errors = false", "external_errors = true"))
+    assert fitted()[1] ** 2 - base[1] ** 2 == pytest.approx(EXTERNAL["monh"] ** 2)
+    (star / "star.toml").write_text(settings)
     # A parameter that is not fitted stays where it starts.
     starts = [fitted_freely(value) for value in ("-0.1", "0.1")]
     assert abs(starts[1] - starts[0]) > 1e-3

@@ -16,7 +16,7 @@ pytest.importorskip("pysme", reason="PySME is not installed")
 from sme_pinn_atmo import spectra
 from sme_pinn_atmo.cli import main
 from sme_pinn_atmo.emulator.labels import DomainError
-from sme_pinn_atmo.stars.errors import block_bootstrap, correlation_factor, leave_windows_out
+from sme_pinn_atmo.stars.errors import EXTERNAL, PARTS, _decided, block_bootstrap, correlation_factor, leave_windows_out
 from sme_pinn_atmo.stars.fit import Options, StarFit, fit_star
 from sme_pinn_atmo.stars.instrument import LineSpread, disk_flux
 from sme_pinn_atmo.stars.lines import read_lines
@@ -71,9 +71,14 @@ def test_the_star_comes_out_with_its_velocity(fitted: StarFit) -> None:
 
 def test_parts_of_the_errors(fitted: StarFit) -> None:
     for name in fitted.values:
-        parts = [getattr(fitted.errors, p)[name] for p in ("formal", "scaled", "atmosphere", "lines")]
-        assert all(0 < p < 10 * fitted.errors.total[name] for p in parts)
-        assert fitted.errors.total[name] == pytest.approx(np.hypot(max(parts[1], parts[3]), parts[2]))
+        formal, scaled, atmosphere, lines, external = (getattr(fitted.errors, p)[name] for p in ("formal", *PARTS))
+        assert all(0 < p < 10 * fitted.errors.total[name] for p in (formal, scaled, atmosphere, lines))
+        assert external == EXTERNAL[name]
+        total = np.sqrt(max(scaled, lines) ** 2 + atmosphere**2 + external**2)
+        assert fitted.errors.total[name] == pytest.approx(total)
+        # A prior that is as sharp as the result leaves nothing to the spectrum, one twice as wide three quarters.
+        for prior, share in ((10.0, 0.0), (20.0, 0.75), (np.inf, 1.0)):
+            assert _decided(np.array([10.0]), [name], {name: (0.0, prior)})[0] == pytest.approx(share)
     assert len(fitted.lines) > 5
     assert abs(np.median(fitted.lines["delta"])) < 0.1
 

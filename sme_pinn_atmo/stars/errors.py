@@ -1,8 +1,8 @@
-"""Errors of a star's parameters: of the noise, of the atmosphere, of the line data; apart and together."""
+"""Errors of a star's parameters: of noise, atmosphere, line data, and what all have in common; apart and together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,21 @@ from numpy.typing import NDArray
 from .model import Match, ObservedWindow, project
 from .synthesis import SHIFTS, pool
 
-__all__ = ["Errors", "block_bootstrap", "correlation_factor", "estimate", "leave_windows_out"]
+__all__ = ["EXTERNAL", "PARTS", "Errors", "block_bootstrap", "correlation_factor", "estimate", "leave_windows_out"]
 
 Array = NDArray[np.float64]
+
+#: Parts of the error that are shown.
+PARTS = ("scaled", "atmosphere", "lines", "external")
 
 #: Blocks of a bootstrap [A]: as long as a line with its wings and blends.
 _BLOCK = 1.5
 
+
+#: What all windows of a star get wrong together (1D, LTE, a solar scale), and no disagreement among them shows:
+#: standard deviations of teff [K], logg, monh [dex] that benchmark stars of 4000 to 6600 K need beside the other parts
+#: (`validation.calibration.external`), fitted with lines that were calibrated without them.
+EXTERNAL: Mapping[str, float] = {"teff": 30.0, "logg": 0.06, "monh": 0.04}
 
 #: Part of a line's scatter by which the zero point of a list may be off.
 _COMMON = 1 / 3
@@ -34,8 +42,9 @@ class Errors:
     atmosphere : from the error bars of the model atmospheres; NaN where they have none
     lines : of line data, as windows and pieces of windows disagree: the larger of a bootstrap over pieces of 1.5 A and
         a jackknife over windows; and of the zero point of the list's log gf, a third of a line's scatter, in quadrature
-    total : the larger of `scaled` and that disagreement, which both hold the misfit, `atmosphere` and the zero point,
-        in quadrature
+    external : what all windows get wrong together, see `EXTERNAL`; as much of it as the spectrum, not a prior, decides
+    total : the larger of `scaled` and that disagreement, which both hold the misfit, `atmosphere`, the zero point and
+        `external`, in quadrature
     covariance : (n, n) of the free parameters in the order of `names`, scaled to `total`
     correlation : the factor of the variance that correlated residuals make
     """
@@ -45,6 +54,7 @@ class Errors:
     scaled: dict[str, float]
     atmosphere: dict[str, float]
     lines: dict[str, float]
+    external: dict[str, float]
     total: dict[str, float]
     covariance: Array
     correlation: float
@@ -132,7 +142,11 @@ def estimate(
     if state.options.atmosphere_errors and _has_error_bars(state.synthesis.source):
         atmosphere = _atmosphere(state, point, columns, covariance, matches)
     noise = np.sqrt(np.maximum(np.diag(scaled), 0))
-    total = np.sqrt(np.fmax(noise, lines) ** 2 + np.nan_to_num(atmosphere) ** 2 + common**2)
+    external = np.zeros(len(keep))
+    if state.options.external_errors:
+        kept = [names[j] if j < len(names) else "" for j in keep]
+        external = np.array([EXTERNAL.get(n, 0.0) for n in kept]) * _decided(noise, kept, state.parameters.priors)
+    total = np.sqrt(np.fmax(noise, lines) ** 2 + np.nan_to_num(atmosphere) ** 2 + common**2 + external**2)
     lines = np.hypot(lines, common)
     outer = total / np.where(noise > 0, noise, 1.0)
     full = np.full((len(names), len(names)), np.nan)
@@ -147,8 +161,14 @@ def estimate(
 
     return Errors(
         tuple(names), by_name(formal), by_name(noise), by_name(atmosphere),
-        by_name(lines), by_name(total), full, factor,
+        by_name(lines), by_name(external), by_name(total), full, factor,
     )  # fmt: skip
+
+
+def _decided(sigma: Array, names: Sequence[str], priors: Mapping[str, tuple[float, float]]) -> Array:
+    """(n,) the part of each parameter that the spectrum decides: 1 without a prior, 0 where the prior alone does."""
+    before = np.array([priors[n][1] if n in priors else np.inf for n in names])
+    return np.asarray(np.clip(1 - (sigma / before) ** 2, 0, 1))
 
 
 def _formal(windows: Sequence[ObservedWindow], columns: Sequence[Array], covariance: Array, floor: float) -> Array:

@@ -84,7 +84,7 @@ class Options:
     normalise : windows are divided by their own upper level first, for spectra that are not normalised
     iterations : at most so many
     processes : that synthesise at once
-    atmosphere_errors, line_errors : estimate these parts of the errors
+    atmosphere_errors, line_errors, external_errors : estimate these parts of the errors
     step : of the transfer [km/s]; 0 takes what the resolution needs, see `transfer_step`
     pattern : see `synthesis.star_structure`; geometry, mass : see `synthesis.atmosphere_source`
     """
@@ -102,6 +102,7 @@ class Options:
     processes: int = 1
     atmosphere_errors: bool = True
     line_errors: bool = True
+    external_errors: bool = True
     step: float = 0.0
     pattern: str = "asplund2009"
     geometry: str | None = None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import read_table, write_atomically
+from .errors import PARTS
 from .page import as_dict, write_results
 from .settings import Settings
 
@@ -191,7 +192,7 @@ def collect(results: Sequence[Mapping[str, Any]]) -> Any:
         row: dict[str, Any] = {"name": r["name"]}
         for n in names:
             row[n] = r.get("values", {}).get(n, float("nan"))
-            for key, part in ((f"e_{n}", "total"), *((f"e_{n}_{p}", p) for p in ("scaled", "atmosphere", "lines"))):
+            for key, part in ((f"e_{n}", "total"), *((f"e_{n}_{p}", p) for p in PARTS)):
                 value = r.get("error_parts", {}).get(part, {}).get(n)
                 row[key] = float("nan") if value is None else value
         row |= {"vrad": r.get("vrad", float("nan")), "reduced_chi2": r.get("reduced_chi2", float("nan")),

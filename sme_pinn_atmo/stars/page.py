@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..files import write_atomically
+from .errors import PARTS
 from .fit import StarFit
 
 __all__ = ["as_dict", "plot_windows", "summary", "write_results"]
@@ -24,7 +25,7 @@ def as_dict(fit: StarFit) -> dict[str, Any]:
     """The fit as JSON takes it: numbers that are not known are None."""
     errors = {
         part: {n: _finite(v) for n, v in getattr(fit.errors, part).items()}
-        for part in ("formal", "scaled", "atmosphere", "lines", "total")
+        for part in ("formal", *PARTS, "total")
     }
     return {
         "name": fit.name, "values": fit.values, "errors": errors["total"], "error_parts": errors, "fixed": fit.fixed,
@@ -64,16 +65,16 @@ def text_of(name: str, value: float, error: float | None, stopped: str | None = 
 def summary(fit: StarFit) -> str:
     """The fit as a table for people: value, total error and its parts."""
     rows = [f"{fit.name}, {fit.provenance.get('model', '')}", f"{'':10}{'value and error':>24}{'noise':>10}"
-            f"{'atmosphere':>12}{'lines':>9}"]  # fmt: skip
+            f"{'atmosphere':>12}{'lines':>9}{'external':>10}"]  # fmt: skip
     for name, value in fit.values.items():
         digits = _DIGITS.get(name, 3)
         main = text_of(name, value, fit.errors.total[name], fit.stopped.get(name))
         if name in fit.stopped:
             rows.append(f"{name:10}  {main}")
             continue
-        parts = (fit.errors.scaled[name], fit.errors.atmosphere[name], fit.errors.lines[name])
+        parts = [getattr(fit.errors, part)[name] for part in PARTS]
         shown = ["-" if not np.isfinite(p) else f"{p:.{max(digits, 0 if digits == 0 else digits)}f}" for p in parts]
-        rows.append(f"{name:10}{main:>24}{shown[0]:>10}{shown[1]:>12}{shown[2]:>9}")
+        rows.append(f"{name:10}{main:>24}{shown[0]:>10}{shown[1]:>12}{shown[2]:>9}{shown[3]:>10}")
     rows.append(
         f"vrad {fit.velocity:.2f} km/s (windows differ by {fit.velocity_scatter:.2f}), reduced chi2 "
         f"{fit.reduced_chi2:.3g}, {fit.points} points, {fit.iterations} iterations, {fit.syntheses} syntheses, "
@@ -93,7 +94,7 @@ def write_results(fit: StarFit, folder: Path) -> dict[str, Path]:
     row: dict[str, Any] = {"name": fit.name}
     for name, value in fit.values.items():
         row |= {name: value, f"e_{name}": fit.errors.total[name]}
-        row |= {f"e_{name}_{part}": getattr(fit.errors, part)[name] for part in ("scaled", "atmosphere", "lines")}
+        row |= {f"e_{name}_{part}": getattr(fit.errors, part)[name] for part in PARTS}
     row |= {"vrad": fit.velocity, "reduced_chi2": fit.reduced_chi2, "stopped": " ".join(fit.stopped)}
     _write(paths["fit.ecsv"], Table(rows=[row], meta={"provenance": json.dumps(found["provenance"])}))
     spectrum = Table({
@@ -258,7 +259,7 @@ def _page(fit: StarFit, windows: bytes) -> str:
     for name, value in fit.values.items():
         cells = [name, text_of(name, value, fit.errors.total[name], fit.stopped.get(name)), _UNITS.get(name, "dex")]
         cells += ["-" if not np.isfinite(getattr(fit.errors, p)[name]) else f"{getattr(fit.errors, p)[name]:.3g}"
-                  for p in ("formal", "scaled", "atmosphere", "lines")]  # fmt: skip
+                  for p in ("formal", *PARTS)]  # fmt: skip
         rows.append("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in cells) + "</tr>")
     warnings = "".join(f"<li>{html.escape(w)}</li>" for w in fit.warnings) or "<li>none</li>"
     fixed = ", ".join(f"{n} {v:g}" for n, v in fit.fixed.items())
@@ -274,7 +275,7 @@ text-align:left;white-space:nowrap}}img{{max-width:100%}}pre{{overflow-x:auto;fo
 model explains {100 * fit.explained:.1f} % of what the lines do; velocity {fit.velocity:.2f} km/s, windows differ by
 {fit.velocity_scatter:.2f}. Fixed: {html.escape(fixed)}.</p>
 <table><tr><th></th><th>value, total error</th><th>unit</th><th>formal</th><th>noise, scaled</th><th>atmosphere</th>
-<th>lines</th></tr>{"".join(rows)}</table>
+<th>lines</th><th>external</th></tr>{"".join(rows)}</table>
 <p>Total: the larger of scaled noise and disagreement of lines, with the atmosphere's part and that of the list's zero
 point in quadrature.</p>
 <h2>Warnings</h2><ul>{warnings}</ul>

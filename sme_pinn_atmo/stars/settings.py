@@ -27,7 +27,8 @@ _KNOWN = {
     "model": ("name", "pattern", "geometry", "mass"),
     "start": None,
     "fit": ("free", "velocity", "degree", "floor", "line_scatter", "corrected_scatter", "hydrogen_scatter", "clip",
-            "points", "normalise", "iterations", "step", "atmosphere_errors", "line_errors"),
+            "points", "normalise", "iterations", "step", "atmosphere_errors", "line_errors",
+            "external_errors"),
     "priors": None,
     "ties": None,
 }  # fmt: skip
