@@ -34,6 +34,7 @@ from sme_pinn_atmo.stars.windows import Windows
 from sme_pinn_atmo.validation.calibration import (
     _left_out_table,
     compared,
+    external,
     format_recovery,
     laboratory,
     recovery,
@@ -373,6 +374,27 @@ def test_stars_and_windows_can_be_taken_away(mock: Any) -> None:
     assert not any("K" in s for s in sun.table["stars"])
     with pytest.raises(ValueError, match="nothing is left"):
         without(found, lines, stars=["K", "Sun"])
+
+
+def test_what_errors_lack_is_found_and_counted_by_other_stars() -> None:
+    """Off by 50 K (standard deviation), errors of 30: they lack 40."""
+    random = np.random.default_rng(3)
+    rows = [
+        {"reference": {"teff": 5000.0, "logg": 4.0, "monh": 0.0},
+         "reference_error": {"teff": 5.0, "logg": float("nan"), "monh": 0.0},
+         "result": {"values": {"teff": 5000 + random.normal(0, 50), "logg": 4 + random.normal(0, 0.1), "monh": 1.0},
+                    "errors": {"teff": 30.0, "logg": 0.2, "monh": None},
+                    "error_parts": {"external": {"logg": 0.19}}}} for _ in range(400)
+    ]  # fmt: skip
+    rows.append({**rows[0], "result": {"failed": "no light"}})
+    found, inside, every = external(rows)
+    assert found["teff"] == pytest.approx((50**2 - 30**2 - 5**2) ** 0.5, abs=4)
+    assert found["logg"] == pytest.approx((0.1**2 - 0.2**2 + 0.19**2) ** 0.5, abs=0.01)  # what it has is no error here
+    assert "monh" not in found
+    assert (every, inside / every) == (800, pytest.approx(0.683, abs=0.01))
+    for row in rows[:-1]:
+        row["result"]["errors"]["teff"] = 80.0
+    assert external(rows)[0]["teff"] == 0.0
 
 
 def test_the_table_of_stars_not_seen() -> None:

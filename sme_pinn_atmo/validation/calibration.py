@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 from ..calibration import Calibration, CalibrationStar, Corrections, LineOptions, calibrate
 from ..calibration.equations import solve
@@ -25,9 +26,12 @@ from ..stars.spectrum import ObservedSpectrum
 from ..stars.synthesis import lines_near
 from ..stars.windows import Windows
 
-__all__ = ["MOCK_STARS", "compared", "laboratory", "left_out", "recovery", "without"]
+__all__ = ["MOCK_STARS", "compared", "external", "laboratory", "left_out", "recovery", "without"]
 
 Array = NDArray[np.float64]
+
+#: Parameters that references have.
+_KEYS = ("teff", "logg", "monh")
 
 #: Mock stars: labels; the first is known as the Sun is, of the others Teff and log g are known to `MOCK_PRIORS`.
 MOCK_STARS: dict[str, dict[str, float]] = {
@@ -408,6 +412,44 @@ def left_out(
     return path
 
 
+def external(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], int, int]:
+    """What errors of fits lack: of teff [K], logg, monh the standard deviation with which, in quadrature with the other
+    parts and the reference's error, 68.3 % of the stars lie within one (0 where they do without).
+
+    rows : of `left_out`, with `reference`, `reference_error` and `result`
+
+    Returns it, and how many parameters lie within one, and of how many, where each star's is of the other stars: what a
+    star that nobody has fitted may expect.
+    """
+    offs: dict[str, list[tuple[float, float]]] = {key: [] for key in _KEYS}
+    for row in rows:
+        if "failed" in row["result"]:
+            continue
+        for key in _KEYS:
+            if (error := row["result"]["errors"].get(key)) is not None:
+                own = (row["result"].get("error_parts", {}).get("external") or {}).get(key) or 0.0
+                other = np.nan_to_num(row["reference_error"][key])
+                off = row["result"]["values"][key] - row["reference"][key]
+                offs[key].append((abs(off), float(error**2 - own**2 + other**2)))
+
+    def needed(pairs: NDArray[np.float64]) -> float:
+        def short(s: float) -> float:
+            return float(np.quantile(pairs[:, 0] / np.sqrt(pairs[:, 1] + s**2), 0.683)) - 1
+
+        return 0.0 if short(0.0) <= 0 else float(brentq(short, 0.0, 10 * pairs[:, 0].max()))
+
+    found, inside, every = {}, 0, 0
+    for key, listed in offs.items():
+        pairs = np.array(listed)
+        if len(pairs) < 3:
+            continue
+        found[key] = needed(pairs)
+        for i, (off, variance) in enumerate(pairs):
+            inside += bool(off**2 < variance + needed(np.delete(pairs, i, axis=0)) ** 2)
+            every += 1
+    return found, inside, every
+
+
 def _left_out_table(rows: Sequence[Mapping[str, Any]], stars: Sequence[str]) -> str:
     """The rows as a table, and medians by variant."""
     out = [
@@ -424,11 +466,11 @@ def _left_out_table(rows: Sequence[Mapping[str, Any]], stars: Sequence[str]) -> 
         if "failed" in result:
             out.append(f"{head} failed: {result['failed']} | | | |")
             continue
-        off = [result["values"][k] - ref[k] for k in ("teff", "logg", "monh")]
+        off = [result["values"][k] - ref[k] for k in _KEYS]
         rms = float(np.sqrt(np.mean([w["rms"] ** 2 for w in result["windows"]])))
         offs.setdefault(r["lines"], []).append([*off, rms])
         out.append(f"{head} {off[0]:+.0f} | {off[1]:+.2f} | {off[2]:+.2f} | {100 * rms:.2f} |")
-        for d, k in zip(off, ("teff", "logg", "monh"), strict=True):
+        for d, k in zip(off, _KEYS, strict=True):
             if (error := result["errors"].get(k)) is not None:
                 both = np.hypot(error, np.nan_to_num(r["reference_error"][k]))
                 within.setdefault(r["lines"], []).append(bool(abs(d) < both))
@@ -440,4 +482,13 @@ def _left_out_table(rows: Sequence[Mapping[str, Any]], stars: Sequence[str]) -> 
         m, inside = np.median(np.abs(values), axis=0), within.get(text, [])
         out.append(f"| {text} | {len(values)} | {m[0]:.0f} | {m[1]:.2f} | {m[2]:.2f} | {100 * m[3]:.2f} | "
                    f"{sum(inside)} of {len(inside)} |")  # fmt: skip
+    out += [
+        "", "What the errors' parts but the external one need in quadrature for 68.3 % to lie within one, and how many do "
+        "with what the other stars need:", "",
+        "| lines | Teff [K] | log g | [M/H] | within one |", "|---|---|---|---|---|",
+    ]  # fmt: skip
+    for text in offs:
+        lacks, held, every = external([r for r in rows if r["lines"] == text])
+        cells = [f"{lacks[k]:.{d}f}" if k in lacks else "-" for k, d in zip(_KEYS, (0, 3, 3), strict=True)]
+        out.append(f"| {text} | {' | '.join(cells)} | {held} of {every} |")
     return "\n".join(out) + "\n"
