@@ -483,8 +483,8 @@ def _left_out_table(rows: Sequence[Mapping[str, Any]], stars: Sequence[str]) -> 
         out.append(f"| {text} | {len(values)} | {m[0]:.0f} | {m[1]:.2f} | {m[2]:.2f} | {100 * m[3]:.2f} | "
                    f"{sum(inside)} of {len(inside)} |")  # fmt: skip
     out += [
-        "", "What the errors' parts but the external one need in quadrature for 68.3 % to lie within one, and how many do "
-        "with what the other stars need:", "",
+        "", "What the errors' parts but the external one need in quadrature for 68.3 % to lie within one, and how many "
+        "do with what the other stars need:", "",
         "| lines | Teff [K] | log g | [M/H] | within one |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for text in offs:
