@@ -66,6 +66,7 @@ class StandIn:
         self._given(None, *given)
         self._record("line_jacobian", given, labels)
         wave, gf, species, excitation, *widths = columns
+        assert not {"H", "He", "Np"} & set(given[1])
         assert all(isinstance(v, np.ndarray) and v.dtype == float for v in (wave, gf, excitation, *widths))
         assert all(type(s) is str and s != "H 1" for s in species)
         assert groups.dtype == np.int64 and groups.min(initial=0) >= 0 and groups.max(initial=0) <= n  # noqa: PT018

@@ -38,6 +38,9 @@ _BEYOND = 60.0
 #: Of elements that the model's solar scale does not have.
 _KORG_SCALE = "asplund2009"
 
+#: Elements that Korg knows, up to uranium.
+_KORG_ELEMENTS = 92
+
 
 def intensities(
     star: StarModel, lines: Any, window: tuple[float, float], groups: Sequence[NDArray[np.int64]] = ()
@@ -68,10 +71,13 @@ def intensities(
 
 def _given(star: StarModel, lines: Any) -> dict[str, Any]:
     """Labels and abundances of a star as Korg takes them: of all elements, on the model's solar scale."""
+    from pysme.abund import elements
+
     source = atmosphere_source(star.model, star.geometry, star.mass)
     sme = star_structure(source, lines[:1], star.stellar, pattern=star.pattern)
     scale = solar_pattern(_KORG_SCALE) | SOLAR_SCALES[source.emulator.card["solar_scale"]]
-    metals = {el: float(v) + sme.monh for el, v in sme.abund.get_pattern("H=12").items() if el not in ("H", "He")}
+    solar = sme.abund.get_pattern("H=12")
+    metals = {el: float(solar[el]) + sme.monh for el in elements[2:_KORG_ELEMENTS] if np.isfinite(solar[el])}
     labels = {n: v for n, v in star_labels(sme, source).items() if n in source.emulator.domain.labels}
     return {"model": star.model, "geometry": star.geometry, "vmic": float(np.mean(sme.vmic)), **labels,
-            "abundances": {el: v - scale[el] for el, v in metals.items() if np.isfinite(v) and el in scale}}
+            "abundances": {el: v - scale[el] for el, v in metals.items()}}
