@@ -25,6 +25,7 @@ from sme_pinn_atmo.calibration.shared import changed_lines, colours, moved, prio
 from sme_pinn_atmo.calibration.writers import abo_width, read_moog_lines
 from sme_pinn_atmo.cli import main
 from sme_pinn_atmo.stars.corrections import CORRECTED
+from sme_pinn_atmo.stars.errors import EXTERNAL, EXTERNAL_AS_IT_IS
 from sme_pinn_atmo.stars.fit import Options
 from sme_pinn_atmo.stars.lines import read_lines
 from sme_pinn_atmo.stars.settings import Settings
@@ -497,6 +498,7 @@ def test_a_fit_takes_corrections(corrections: Path, tmp_path: Path) -> None:
     (tmp_path / "worse.toml").write_text(text)
     worse = Settings.read(tmp_path / "worse.toml").run()  # as wrong as a line of the list
     assert worse.errors.scaled["monh"] > 1.2 * fits[0].errors.scaled["monh"]
+    assert [f.errors.external["monh"] for f in fits] == [EXTERNAL["monh"], EXTERNAL_AS_IT_IS["monh"]]
 
 
 def test_vald_files_come_back_as_they_were(corrections: Path, tmp_path: Path) -> None:

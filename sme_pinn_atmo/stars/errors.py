@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .corrections import CORRECTED
 from .model import Match, ObservedWindow, project
 from .synthesis import SHIFTS, pool
 
-__all__ = ["EXTERNAL", "PARTS", "Errors", "block_bootstrap", "correlation_factor", "estimate", "leave_windows_out"]
+__all__ = ["EXTERNAL", "EXTERNAL_AS_IT_IS", "PARTS", "Errors", "block_bootstrap", "correlation_factor", "estimate",
+           "leave_windows_out"]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -23,10 +25,12 @@ PARTS = ("scaled", "atmosphere", "lines", "external")
 _BLOCK = 1.5
 
 
-#: What all windows of a star get wrong together (1D, LTE, a solar scale), and no disagreement among them shows:
-#: standard deviations of teff [K], logg, monh [dex] that benchmark stars of 4000 to 6600 K need beside the other parts
-#: (`validation.calibration.external`), fitted with lines that were calibrated without them.
-EXTERNAL: Mapping[str, float] = {"teff": 30.0, "logg": 0.06, "monh": 0.04}
+#: What all windows of a star get wrong together (1D, LTE, a solar scale, a list's scale of log gf), and no disagreement
+#: among them shows: standard deviations of teff [K] and monh [dex], with corrected lines and with a list as it is, that
+#: benchmark stars of 4000 to 6600 K need beside the other parts (`validation.calibration.external`), fitted with
+#: lines that were calibrated without them; log g needs none. The references' own errors of [Fe/H] are part of it.
+EXTERNAL: Mapping[str, float] = {"teff": 33.0, "monh": 0.045}
+EXTERNAL_AS_IT_IS: Mapping[str, float] = {"teff": 82.0, "monh": 0.076}
 
 #: Part of a line's scatter by which the zero point of a list may be off.
 _COMMON = 1 / 3
@@ -42,7 +46,8 @@ class Errors:
     atmosphere : from the error bars of the model atmospheres; NaN where they have none
     lines : of line data, as windows and pieces of windows disagree: the larger of a bootstrap over pieces of 1.5 A and
         a jackknife over windows; and of the zero point of the list's log gf, a third of a line's scatter, in quadrature
-    external : what all windows get wrong together, see `EXTERNAL`; as much of it as the spectrum, not a prior, decides
+    external : what all windows get wrong together, see `EXTERNAL` (0 where none is known), as far as the spectrum
+        decides and not a prior
     total : the larger of `scaled` and that disagreement, which both hold the misfit, `atmosphere`, the zero point and
         `external`, in quadrature
     covariance : (n, n) of the free parameters in the order of `names`, scaled to `total`
@@ -144,8 +149,7 @@ def estimate(
     noise = np.sqrt(np.maximum(np.diag(scaled), 0))
     external = np.zeros(len(keep))
     if state.options.external_errors:
-        kept = [names[j] if j < len(names) else "" for j in keep]
-        external = np.array([EXTERNAL.get(n, 0.0) for n in kept]) * _decided(noise, kept, state.parameters.priors)
+        external = _external(state, noise, [names[j] if j < len(names) else "" for j in keep])
     total = np.sqrt(np.fmax(noise, lines) ** 2 + np.nan_to_num(atmosphere) ** 2 + common**2 + external**2)
     lines = np.hypot(lines, common)
     outer = total / np.where(noise > 0, noise, 1.0)
@@ -163,6 +167,14 @@ def estimate(
         tuple(names), by_name(formal), by_name(noise), by_name(atmosphere),
         by_name(lines), by_name(external), by_name(total), full, factor,
     )  # fmt: skip
+
+
+def _external(state: Any, sigma: Array, names: Sequence[str]) -> Array:
+    """(n,) what all windows get wrong together of parameters with these errors otherwise."""
+    lines = state.synthesis.lines
+    corrected = CORRECTED in lines.columns and np.isfinite(np.asarray(lines[CORRECTED], dtype=float)).any()
+    known = EXTERNAL if corrected else EXTERNAL_AS_IT_IS
+    return np.array([known.get(n, 0.0) for n in names]) * _decided(sigma, names, state.parameters.priors)
 
 
 def _decided(sigma: Array, names: Sequence[str], priors: Mapping[str, tuple[float, float]]) -> Array:
