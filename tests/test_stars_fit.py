@@ -66,7 +66,7 @@ def fitted(observed: ObservedSpectrum) -> StarFit:
 def test_the_star_comes_out_with_its_velocity(fitted: StarFit) -> None:
     for name, value in fitted.values.items():
         assert type(value) is float
-        own = (fitted.errors.total[name] ** 2 - fitted.errors.external[name] ** 2) ** 0.5  # the rest a mock star has not
+        own = (fitted.errors.total[name] ** 2 - fitted.errors.external[name] ** 2) ** 0.5  # which a mock star has not
         assert abs(value - TRUTH[name]) < 3.5 * own
         assert own < {"teff": 60, "logg": 0.15, "monh": 0.05}[name]
     assert fitted.velocity == pytest.approx(25.3, abs=0.1)
