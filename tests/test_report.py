@@ -92,7 +92,11 @@ def test_parts_on_stars_bind_what_their_commands_make(folder: Path, monkeypatch:
                                "calibrated": dict.fromkeys(("offset", "scatter", "rms"), 0.125)}}})  # fmt: skip
     monkeypatch.setattr(calibration, "read_lines", lambda name, ranges: name)
     monkeypatch.setattr("sme_pinn_atmo.sources.find", lambda name: Path(name))
-    parts = ["benchmarks", "lines-atmospheres", "lines-laboratory"]
+    group = {"lines": 7, "rms": 0.0123, "rms_before": 0.2, "within_one": 0.68, "within_two": 0.95}
+    mock = {**dict.fromkeys(("all", "deep", "alone", "known"), group), "by_depth": {"0-0.02": {"lines": 0}}}
+    monkeypatch.setattr(calibration, "recovery", lambda *_, **__: ({**mock, "labels": {}, "iterations": 5}, None, None))
+    monkeypatch.setattr("sme_pinn_atmo.stars.lines.galah_lines", lambda windows: None)
+    parts = ["benchmarks", "lines-mock", "lines-atmospheres", "lines-laboratory"]
     report.build(folder, ["atlas12", "marcs"], parts, progress=False)
     text = (folder / "index.html").read_text()
     assert not re.findall("Not done: [^<]*", text)
@@ -110,6 +114,9 @@ def test_parts_on_stars_bind_what_their_commands_make(folder: Path, monkeypatch:
     assert last["median"] == calibration.compared(one, other)[-1]["median"]
     assert numbers["lines-laboratory"]["numbers"]["galah-atlas12"]["lines"] == 7
     assert "+0.125" in text
+    row = "<td>7</td><td>0.200</td><td>0.0123</td><td>68 %</td><td>95 %</td>"
+    assert text.count(row) == 4
+    assert f"<td>deeper than 0.05</td>{row}" in text
     report.build(folder, ["atlas12"], ["lines-atmospheres"], progress=False)
     assert "two models with packaged corrections" in (folder / "index.html").read_text()
 

@@ -180,16 +180,21 @@ def _recovered(
     }  # fmt: skip
 
 
+def recovered_groups(figures: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The figures of `recovery` by group of lines, with its name for people; groups without lines are left out."""
+    named = {"all": "all", "deep": f"deeper than {_DEEP:g}", "alone": "of these, not half of a blend",
+             "known": "of these, error below 0.02"}  # fmt: skip
+    groups = [(name, figures[key]) for key, name in named.items()] + list(figures["by_depth"].items())
+    return [(name, f) for name, f in groups if f["lines"]]
+
+
 def format_recovery(figures: Mapping[str, Any]) -> str:
     """The figures as a table for people."""
     heads = "".join(f"{h:>8}" for h in ("n", "before", "rms", "robust", "median", "< 1 s", "< 2 s"))
     rows = [f"{'lines that were off':32}{heads}"]
-    named = {"all": "all", "deep": f"deeper than {_DEEP:g}", "alone": "of these, not half of a blend",
-             "known": "of these, error below 0.02"}  # fmt: skip
-    for key, f in [(named[k], figures[k]) for k in named] + list(figures["by_depth"].items()):
-        if f["lines"]:
-            rows.append(f"{key:32}{f['lines']:8d}{f['rms_before']:8.3f}{f['rms']:8.4f}{f['robust']:8.4f}"
-                        f"{f['median']:+8.4f}{f['within_one']:8.2f}{f['within_two']:8.2f}")  # fmt: skip
+    for key, f in recovered_groups(figures):
+        rows.append(f"{key:32}{f['lines']:8d}{f['rms_before']:8.3f}{f['rms']:8.4f}{f['robust']:8.4f}"
+                    f"{f['median']:+8.4f}{f['within_one']:8.2f}{f['within_two']:8.2f}")  # fmt: skip
     for star, labels in figures["labels"].items():
         rows.append(f"{star}: " + ", ".join(f"{n} {v['off']:+.4g} +- {v['error']:.2g}" for n, v in labels.items()))
     rows.append(f"{figures['iterations']} iterations, {figures['syntheses']} jobs, {figures['seconds']:.0f} s")

@@ -76,14 +76,14 @@ def lines_mock(task: Task) -> Section:
     """Mock stars with 300 lines off."""
     from ..stars.lines import galah_lines
     from ..stars.windows import Windows
-    from .calibration import recovery
+    from .calibration import recovered_groups, recovery
 
     where = Windows.read("galah")
     figures, *_ = recovery(galah_lines(where.windows), where, model=task.model, work=task.out / "lines" / "mock",
                            processes=task.processes)  # fmt: skip
     rows = [
         (name, f"{f['lines']}", f"{f['rms_before']:.3f}", f"{f['rms']:.4f}", f"{100 * f['within_one']:.0f} %",
-         f"{100 * f['within_two']:.0f} %") for name, f in figures.items() if "rms" in f
+         f"{100 * f['within_two']:.0f} %") for name, f in recovered_groups(figures)
     ]  # fmt: skip
     return Section(
         "lines-mock", "Calibrated lines: mock stars",
