@@ -534,7 +534,7 @@ class _Fit:
     def stopped(self, values: Mapping[str, float]) -> dict[str, str]:
         """Which limit each parameter that is at one is at, in words."""
         limits = {name: self.region.at_limit(name, values) for name in values}
-        return {name: f"{which[0]} limit {which[1]:.4g}" for name, which in limits.items() if which}
+        return {name: f"{which[0]} limit {round(which[1], 6) + 0.0:.4g}" for name, which in limits.items() if which}
 
 
 def transfer_step(resolution: float) -> float:
