@@ -375,8 +375,9 @@ class Synthesis:
         opacity = np.asarray(dll.GetContinuumOpacityComponents(middle)[2])
         weights = _weights(sme.atmo, opacity, middle)
         depth, width = np.zeros(len(weak)), np.ones(len(weak))
-        for name in np.unique(species):
-            fraction, of = _fraction(dll, name), species == name
+        names, number = np.unique(species, return_inverse=True)
+        for k, name in enumerate(names.tolist()):
+            fraction, of = _fraction(dll, name), number == k
             if fraction is not None:
                 depth[of], width[of] = _weak_depths(
                     weights, fraction, opacity, sme.atmo, centre[of], gf[of], excitation[of], _mass(name),

@@ -235,8 +235,9 @@ class Continuum:
             if (better == keep).all() or better.sum() < 4 * (self.degree + 1):
                 break
             keep = better
-        projector, chosen = polynomials @ np.linalg.pinv(polynomials[keep]), keep
-        return lambda f: np.asarray(np.asarray(f)[..., chosen] @ projector.T)
+        # In two steps: the product of the two matrices would be as large as the square of the pixels.
+        inverse, chosen = np.linalg.pinv(polynomials[keep]), keep
+        return lambda f: np.asarray((np.asarray(f)[..., chosen] @ inverse.T) @ polynomials.T)
 
 
 @lru_cache(maxsize=16)
