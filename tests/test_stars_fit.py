@@ -77,6 +77,24 @@ def test_the_star_comes_out_with_its_velocity(fitted: StarFit) -> None:
     assert not [w for w in fitted.warnings if "vacuum" in w or "explains" in w]
 
 
+def test_a_fit_from_far_away_is_done_once_more_from_its_end(observed: ObservedSpectrum, fitted: StarFit) -> None:
+    said: list[str] = []
+    start = {**TRUTH, "teff": 6500.0, "logg": 4.0, "monh": -0.4}
+    options = Options(velocity="window", floor=0.0, points=0.0)
+    parameters = Parameters(start, ("teff", "logg", "monh"))
+    far = fit_star(observed, WINDOWS, spectra.read_lines(), parameters, options=options, progress=said.append)
+    once = [i for i, text in enumerate(said) if "once more from here" in text]
+    assert len(once) == 1
+    assert far.iterations == len(said) - 1
+    said.clear()
+    near = fit_star(observed, WINDOWS, spectra.read_lines(), replace(parameters, start={**start, **fitted.values}),
+                    options=options, progress=said.append)  # fmt: skip
+    assert far.syntheses > near.syntheses
+    assert not [text for text in said if "once more" in text]
+    for name, value in near.values.items():
+        assert abs(far.values[name] - value) < 0.3 * near.errors.scaled[name]
+
+
 def test_parts_of_the_errors(fitted: StarFit) -> None:
     for name in fitted.values:
         formal, scaled, atmosphere, lines, external = (getattr(fitted.errors, p)[name] for p in ("formal", *PARTS))

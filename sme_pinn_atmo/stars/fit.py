@@ -48,6 +48,10 @@ _CONVERGED = 0.15
 #: The data are looked at for points and lines that are far off in so many iterations from the second on, so often each.
 _LOOKS, _ROUNDS = 2, 2
 
+#: A fit that ends this far from where it began is done once more from its end: which lines and points err was found on
+#: the way, with lines of other stars.
+_FAR = {"teff": 600.0, "logg": 1.2, "monh": 0.6}
+
 #: Changes of chi2 by less than this mean nothing. Derivatives of a few lines, made somewhat beside the star, lead no
 #: nearer to the end than to a step that should have lowered chi2 by the second, and did not.
 _SAME_CHI2, _NEAR_CHI2 = 0.3, 2.0
@@ -250,6 +254,14 @@ class _Fit:
                     f"{name} {given[name]:.5g} here" if self.region.domain is not None
                     else f"{name} starts at {value:.5g}, the limit next to {given[name]:.5g}"
                 )  # fmt: skip
+        return values
+
+    def begin(self) -> dict[str, float]:
+        """Everything that a fit needs before its first iteration; where the free parameters start."""
+        values = self.start()
+        self.choose_lines(values)
+        self.take(self.fluxes(self.coarse.intensities(self.stellar(values)), values))
+        self.syntheses += 1
         return values
 
     def choose_lines(self, values: Mapping[str, float]) -> bool:
@@ -560,7 +572,8 @@ def fit_star(
 
     Each iteration synthesises the star and one star for each free parameter that changes intensities, all windows with
     one equation of state, in `options.processes` processes; rotation, macroturbulence, instrument, velocity and
-    continuum cost no synthesis. The step is Gauss-Newton's, damped where chi2 does not fall.
+    continuum cost no synthesis. The step is Gauss-Newton's, damped where chi2 does not fall. A fit that ends far from
+    where it began is done once more, from its end.
 
     Parameters
     ----------
@@ -575,13 +588,18 @@ def fit_star(
     DomainError : the fit starts outside the model's domain
     """
     begin = time.perf_counter()
-    options = options or Options()
-    state = _Fit(spectrum, windows, lines, model, parameters, options, spread)
-    values = state.start()
-    state.choose_lines(values)
-    state.take(state.fluxes(state.coarse.intensities(state.stellar(values)), values))
-    state.syntheses += 1
-    point, iterations, converged = _iterate(state, values, progress)
+    given = (spectrum, windows, lines, model)
+    state = _Fit(*given, parameters, options or Options(), spread)
+    first = state.begin()
+    point, iterations, converged = _iterate(state, first, progress)
+    if any(abs(point.values[n] - first[n]) > d for n, d in _FAR.items() if n in first):
+        progress("far from the start: once more from here")
+        nearer = replace(parameters, start={**parameters.start, **point.values})
+        again = _Fit(*given, nearer, options or Options(), spread)
+        point, more, converged = _iterate(again, again.begin(), progress)
+        again.warnings = list(dict.fromkeys([*state.warnings, *again.warnings]))
+        again.syntheses += state.syntheses
+        state, iterations = again, iterations + more
     return _result(state, point, iterations, converged, begin)
 
 
