@@ -588,14 +588,14 @@ def fit_star(
     DomainError : the fit starts outside the model's domain
     """
     begin = time.perf_counter()
-    given = (spectrum, windows, lines, model)
-    state = _Fit(*given, parameters, options or Options(), spread)
+    options = options or Options()
+    state = _Fit(spectrum, windows, lines, model, parameters, options, spread)
     first = state.begin()
     point, iterations, converged = _iterate(state, first, progress)
     if any(abs(point.values[n] - first[n]) > d for n, d in _FAR.items() if n in first):
         progress("far from the start: once more from here")
         nearer = replace(parameters, start={**parameters.start, **point.values})
-        again = _Fit(*given, nearer, options or Options(), spread)
+        again = _Fit(spectrum, windows, lines, model, nearer, options, spread)
         point, more, converged = _iterate(again, again.begin(), progress)
         again.warnings = list(dict.fromkeys([*state.warnings, *again.warnings]))
         again.syntheses += state.syntheses

@@ -25,7 +25,7 @@ from ..stars.page import as_dict, write_results
 from ..stars.settings import Settings
 from ..stars.windows import Windows
 
-__all__ = ["FREE", "ODFNEW", "WINDOWS", "main", "reference_stars", "settings_of", "summarise"]
+__all__ = ["FREE", "ODFNEW", "WINDOWS", "main", "off_reference", "reference_stars", "settings_of", "summarise"]
 
 #: Windows that the stars are fitted in.
 WINDOWS = "galah-wide"
@@ -202,13 +202,19 @@ def _report(out: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
-def _cells(row: Mapping[str, Any]) -> str:
+def off_reference(row: Mapping[str, Any]) -> list[str]:
+    """Fit minus reference in teff, logg and monh with the total error, or the limit that a parameter stopped at."""
     result, reference = row["result"], row["reference"]
     cells = []
     for key, digits in (("teff", 0), ("logg", 2), ("monh", 2)):
         error = result["errors"].get(key)
         after = result["stopped"].get(key) or ("?" if error is None else f"{error:.{digits}f}")
         cells.append(f"{result['values'][key] - reference[key]:+.{digits}f} ± {after}")
+    return cells
+
+
+def _cells(row: Mapping[str, Any]) -> str:
+    result, cells = row["result"], off_reference(row)
     rms = np.sqrt(np.mean([w["rms"] ** 2 for w in result["windows"]]))
     cells += [f"{100 * rms:.2f}", f"{100 * result['explained']:.1f}", f"{result['seconds']:.0f}"]
     return " " + " | ".join(cells) + " |"

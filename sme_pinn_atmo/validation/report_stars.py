@@ -34,7 +34,7 @@ def _numbers(path: Path) -> Any:
 
 def benchmarks(task: Task) -> Section:
     """15 benchmark stars with each model, and with PySME's interpolation."""
-    from .benchmarks import ODFNEW, main
+    from .benchmarks import ODFNEW, main, off_reference
 
     out = task.out / "benchmarks"
     models = [*task.models, ODFNEW]
@@ -47,12 +47,7 @@ def benchmarks(task: Task) -> Section:
         if "failed" in result:
             rows.append((*head, f"failed: {result['failed']}", "", ""))
             continue
-        cells = []
-        for key, digits in (("teff", 0), ("logg", 2), ("monh", 2)):
-            error = result["errors"].get(key)
-            after = result["stopped"].get(key) or ("?" if error is None else f"{error:.{digits}f}")
-            cells.append(f"{result['values'][key] - reference[key]:+.{digits}f} ± {after}")
-        rows.append((*head, *cells))
+        rows.append((*head, *off_reference(row)))
     order = [k["name"] for k in content["stars"]]
     rows.sort(key=lambda r: order.index(r[0]))
     medians = "; ".join(
