@@ -297,13 +297,12 @@ def test_a_restart_begins_anew_at_its_rate_and_survives_an_interruption(folder: 
     from sme_pinn_atmo.training.loop import Run, _schedule
     from sme_pinn_atmo.training.run import _domain, load_sets
 
-    text = CONFIG.replace("steps = 800", "steps = 100\nrestart = { at = 60, rate = 0.5 }\nwarm_up = 5")
+    text = CONFIG.replace("steps = 800", "steps = 100\nrestart = [{ at = 40, rate = 0.8 }, { at = 60, rate = 0.5 }]\nwarm_up = 5")
     (folder / "again.toml").write_text(text.replace("epoch = 50", "epoch = 40"))
     config = read_config("again.toml")
     t = config["training"]
-    assert _schedule(59, t) < 0.01
-    assert _schedule(64, t) == 0.5
-    assert _schedule(99, t) < 0.01
+    assert [_schedule(step, t) for step in (5, 45, 65)] == pytest.approx([1.0, 0.8, 0.5], rel=0.01)
+    assert max(_schedule(step, t) for step in (39, 59, 99)) < 0.02
     sets = load_sets(config)
     whole, first, second = (Run(sets, config, _domain(config, sets)) for _ in range(3))
     while whole.step < whole.steps:

@@ -77,8 +77,8 @@ def train_network(
     table `training` (steps, batch, learning_rate, epoch: steps between checkpoints, start: weights to start
     from, collocation: stars anywhere in `domain` that must be physical, gradient: weight of `slope_loss`, for which
     half of a batch are neighbours of the other half, seed: of the weights and batches, where it is not to be that of
-    the folds, device: "cpu" or one that torch knows, restart: the step `at` which optimisers and rates start anew, at
-    `rate` of the full ones). With `checkpoint` there, training goes on from it. Same
+    the folds, device: "cpu" or one that torch knows, restart: a list of steps `at` which optimisers and rates start
+    anew, at `rate` of the full ones). With `checkpoint` there, training goes on from it. Same
     configuration, same machine: same weights.
     """
     t = config["training"]
@@ -155,11 +155,12 @@ class Run:
 
     def epoch(self) -> float:
         """As many steps as lie between checkpoints; returns the loss of the last."""
-        start, again = time.monotonic(), int(self.options.get("restart", {}).get("at", 0))
-        if self.step == again > 0:
+        start = time.monotonic()
+        first, end, _ = _leg(self.step, self.options)
+        if self.step == first > 0:
             self.optimisers, self.rates = _optimisers(self.net, self.options)
             self.graph = None
-        n = min(int(self.options["epoch"]), (again if self.step < again else self.steps) - self.step)
+        n = min(int(self.options["epoch"]), end - self.step)
         with torch.cuda.stream(self.stream):
             self._draw(n)
             for i in range(n):
@@ -322,13 +323,17 @@ def _optimisers(net: HydrostaticNetwork, t: Mapping[str, Any]) -> tuple[list[tor
     return [Muon(square, lr=muon_rate), adam], rates
 
 
+def _leg(step: int, t: Mapping[str, Any]) -> tuple[int, int, float]:
+    """First step, end and share of the full rates of the part of a training, between restarts, that a step is in."""
+    legs = [(0, 1.0), *((int(r["at"]), float(r["rate"])) for r in t.get("restart", []))]
+    ends = [at for at, _ in legs[1:]] + [int(t["steps"])]
+    return next((at, end, rate) for (at, rate), end in zip(legs, ends, strict=True) if step < end)
+
+
 def _schedule(step: int, t: Mapping[str, Any]) -> float:
-    """Linear warm-up, then a cosine to zero; once more from `rate` on where there is a restart `at` a step."""
-    restart = t.get("restart", {})
-    first = restart.get("at", t["steps"])
-    if step < first:
-        return _cosine(step, first, t)
-    return float(restart["rate"]) * _cosine(step - first, t["steps"] - first, t)
+    """Linear warm-up, then a cosine to zero; once more from its `rate` on at each restart."""
+    first, end, rate = _leg(step, t)
+    return rate * _cosine(step - first, end - first, t)
 
 
 def _cosine(step: int, steps: int, t: Mapping[str, Any]) -> float:

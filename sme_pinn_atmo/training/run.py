@@ -85,6 +85,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
                 raise ConfigError(f"{file}: a [[data]] table lacks {key!r}")
         if unknown := sorted(set(source) - known):
             raise ConfigError(f"{file}: unknown key {unknown[0]!r} in [[data]]; allowed: {', '.join(sorted(known))}")
+    if isinstance(config["training"].get("restart"), dict):  # one, as a table
+        config["training"]["restart"] = [config["training"]["restart"]]
     config["file"] = str(file)
     return config
 
