@@ -297,7 +297,8 @@ def test_a_restart_begins_anew_at_its_rate_and_survives_an_interruption(folder: 
     from sme_pinn_atmo.training.loop import Run, _schedule
     from sme_pinn_atmo.training.run import _domain, load_sets
 
-    text = CONFIG.replace("steps = 800", "steps = 100\nrestart = [{ at = 40, rate = 0.8 }, { at = 60, rate = 0.5 }]\nwarm_up = 5")
+    restart = "restart = [{ at = 40, rate = 0.8 }, { at = 60, rate = 0.5 }]"
+    text = CONFIG.replace("steps = 800", f"steps = 100\n{restart}\nwarm_up = 5")
     (folder / "again.toml").write_text(text.replace("epoch = 50", "epoch = 40"))
     config = read_config("again.toml")
     t = config["training"]
