@@ -320,6 +320,15 @@ def test_a_restart_begins_anew_at_its_rate_and_survives_an_interruption(folder: 
         Run(sets, {**config, "training": {**t, "steps": 120}}, _domain(config, sets)).load(state, Path("first"))
 
 
+def test_restarts_come_in_order_before_the_end(folder: Path) -> None:
+    assert read_config("marcs")["training"]["restart"] == [{"at": 9000, "rate": 0.4}]  # there a table of its own
+    for at in ([60, 40], [800], [0]):
+        restart = ", ".join(f"{{ at = {a}, rate = 0.5 }}" for a in at)
+        (folder / "bad.toml").write_text(CONFIG.replace("steps = 800", f"steps = 800\nrestart = [{restart}]"))
+        with pytest.raises(ConfigError, match=r"training.restart at .*between 0 and 800"):
+            read_config("bad.toml")
+
+
 def test_columns_left_out_of_a_set_are_not_learnt(folder: Path) -> None:
     source = {"name": "grid", "path": "grid.npz", "columns": ["temperature", "rhox"]}
     labels, depths = ["teff", "logg", "m_h", "alpha_m", "vturb"], data.depth_grid(read_config("small.toml"))

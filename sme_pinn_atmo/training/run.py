@@ -6,6 +6,7 @@ import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +86,18 @@ def read_config(path: str | Path) -> dict[str, Any]:
                 raise ConfigError(f"{file}: a [[data]] table lacks {key!r}")
         if unknown := sorted(set(source) - known):
             raise ConfigError(f"{file}: unknown key {unknown[0]!r} in [[data]]; allowed: {', '.join(sorted(known))}")
-    if isinstance(config["training"].get("restart"), dict):  # one, as a table
-        config["training"]["restart"] = [config["training"]["restart"]]
+    _restarts(config["training"], file)
     config["file"] = str(file)
     return config
+
+
+def _restarts(training: dict[str, Any], file: Path) -> None:
+    """Bring `restart` into the form of a list, one table being allowed; ConfigError for steps that never come."""
+    if isinstance(training.get("restart"), dict):
+        training["restart"] = [training["restart"]]
+    at = [0, *(r["at"] for r in training.get("restart", [])), training["steps"]]
+    if any(a >= b for a, b in pairwise(at)):
+        raise ConfigError(f"{file}: training.restart at {at[1:-1]}; allowed: increasing steps between 0 and {at[-1]}")
 
 
 def load_sets(
