@@ -17,8 +17,8 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)
 class Muon(torch.optim.Optimizer):
     """Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) for matrices of one shape.
 
-    As `torch.optim.Muon`, but in the precision of the weights and for all matrices at once: that one iterates in
-    bfloat16, which processors without such arithmetic emulate, a hundred times slower than float32.
+    As `torch.optim.Muon`, but for all matrices at once, and in bfloat16 only on a processor that has such arithmetic:
+    others emulate it, a hundred times slower than float32.
 
     Parameters
     ----------
@@ -41,8 +41,15 @@ class Muon(torch.optim.Optimizer):
                 mean = self.state[p].setdefault("mean", torch.zeros_like(p))
                 mean.lerp_(p.grad, 1 - group["momentum"])
                 updates.append(torch.lerp(p.grad, mean, group["momentum"]))
-            for p, update in zip(matrices, orthogonal(torch.stack(updates), group["iterations"]), strict=True):
+            together = torch.stack(updates)
+            precision = torch.bfloat16 if _computes_bfloat16(together.device) else together.dtype
+            for p, update in zip(matrices, orthogonal(together.to(precision), group["iterations"]), strict=True):
                 p.sub_(update * group["lr"])
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    """Whether a processor has arithmetic in bfloat16; a GPU keeps float32, in which packaged weights were trained."""
+    return device.type == "cpu" and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
 
 
 def orthogonal(x: Tensor, iterations: int) -> Tensor:
