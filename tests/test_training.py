@@ -329,6 +329,25 @@ def test_restarts_come_in_order_before_the_end(folder: Path) -> None:
             read_config("bad.toml")
 
 
+def test_muon_takes_the_same_step_in_either_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from sme_pinn_atmo.training import muon
+
+    start = torch.randn(3, 48, 48, generator=torch.Generator().manual_seed(1))
+    steps = []
+    for bfloat16 in (False, True):
+        monkeypatch.setattr(muon, "_computes_bfloat16", lambda device, answer=bfloat16: answer)
+        matrices = [torch.nn.Parameter(m.clone()) for m in start]
+        for m in matrices:
+            m.grad = m.detach() ** 3
+        muon.Muon(matrices, lr=0.1).step()
+        steps.append(torch.stack([(m.detach() - s) / -0.1 for m, s in zip(matrices, start, strict=True)]))
+    assert torch.linalg.svdvals(steps[0]).median() == pytest.approx(0.9, abs=0.2)  # orthogonal, nearly
+    difference = (steps[1] - steps[0]).norm() / steps[0].norm()
+    assert 1e-4 < difference < 0.03
+
+
 def test_columns_left_out_of_a_set_are_not_learnt(folder: Path) -> None:
     source = {"name": "grid", "path": "grid.npz", "columns": ["temperature", "rhox"]}
     labels, depths = ["teff", "logg", "m_h", "alpha_m", "vturb"], data.depth_grid(read_config("small.toml"))
