@@ -30,7 +30,9 @@ __all__ = [
     "integrate_structure",
     "integration_matrix",
     "interpolation_matrix",
+    "physical_integrals",
     "physical_pressure",
+    "rising_mass",
 ]
 
 Array = NDArray[np.float64]
@@ -44,7 +46,7 @@ SOLAR_GM = float(constants.GM_sun.cgs.value)  # cm3 s-2, of one solar mass
 #: error down by about twice the extension of the atmosphere, 0.1 at most (a test compares with three times as many).
 SPHERE_PASSES = 6
 
-#: Share of g dm, and of g m, below which `physical_pressure` bends the gas pressure.
+#: Share of g dm, and of g m, below which `physical_pressure` bends the gas pressure, and of dm, `rising_mass` the mass.
 SMALL = 0.01
 
 
@@ -153,6 +155,22 @@ def integrate_structure(
     return dm[..., :1] + dm @ matrix.T, dp[..., :1] + dp @ matrix.T
 
 
+def physical_integrals(m: Array, p: Array, dm: Array, rest: Array, step: Array) -> tuple[Array, Array]:
+    """Column mass by `rising_mass`, and with it gas pressure over gravity by `physical_pressure`."""
+    m = rising_mass(m, dm, step)
+    return m, physical_pressure(p, m, dm, rest, step)
+
+
+def rising_mass(m: Array, dm: Array, step: Array) -> Array:
+    """Column mass, made to increase inwards everywhere.
+
+    Where the opacity drops steeply from one layer to the next, as at the bottom of hot MARCS models, the spline
+    through dm / dln(tau) may dip below zero between them. What a cell gains is bent below 1 % of what the
+    trapezoid gives, in the way of `physical_pressure`, which says what the arguments are.
+    """
+    return _gaining(m, np.zeros(1), SMALL * _cell(dm, step))
+
+
 def physical_pressure(p: Array, m: Array, dm: Array, rest: Array, step: Array) -> Array:
     """Gas pressure over gravity, made positive everywhere and increasing wherever g > a.
 
@@ -170,16 +188,23 @@ def physical_pressure(p: Array, m: Array, dm: Array, rest: Array, step: Array) -
     Complex numbers go through, so that a derivative can be had from an imaginary step.
     """
 
-    def cell(f: Array) -> Array:
-        return np.asarray(0.5 * step * (f[..., 1:] + f[..., :-1]))
-
-    gain, small = np.diff(p), SMALL * cell(dm)
     # Where a exceeds g the bound gives way, steeply.
-    bound = cell(dm * np.where(rest.real < 0, rest, 0.0) ** 3) / SMALL**2
-    u = (gain - bound) / small
-    p = p.copy()
-    p[..., 1:] += np.cumsum(np.where(u.real < 1, small * (_positive(u) - u), 0.0), axis=-1)
+    bound = _cell(dm * np.where(rest.real < 0, rest, 0.0) ** 3, step) / SMALL**2
+    p = _gaining(p, bound, SMALL * _cell(dm, step))
     return np.asarray(SMALL * m * _positive(p / (SMALL * m)))
+
+
+def _cell(f: Array, step: Array) -> Array:
+    """Integral of f from layer to layer by the trapezoid rule."""
+    return np.asarray(0.5 * step * (f[..., 1:] + f[..., :-1]))
+
+
+def _gaining(f: Array, bound: Array, small: Array) -> Array:
+    """f with what it gains from layer to layer bent where that is less than `small` above `bound`."""
+    u = (np.diff(f) - bound) / small
+    f = f.copy()
+    f[..., 1:] += np.cumsum(np.where(u.real < 1, small * (_positive(u) - u), 0.0), axis=-1)
+    return f
 
 
 def _positive(u: Array) -> Array:

@@ -52,7 +52,7 @@ function log_profiles(m::Model, x::AbstractVector{T}) where {T<:Real}
             p = pressure(rest)
         end
     end
-    minimum(rest) < 0.1 && (p = physical_pressure(p, mass, dm, rest, diff(m.ln_tau)))
+    mass, p = physical_integrals(mass, p, dm, rest, diff(m.ln_tau))
     ln_m, ln_p = log.(mass), log.(p) .+ ln_g
     ln_n = ln_p .- ln_t .- log(m.boltzmann)
     ln_atoms = ln_n .+ log1p.(-fraction)
@@ -69,18 +69,22 @@ end
 # 1 / R [cm^-1], R where tau_ross = 1; 0 for an infinite mass.
 curvature(m::Model, ln_g, mass) = exp(0.5 * (ln_g - log(m.solar_gm) - log(mass)))
 
-const SMALL = 0.01  # share of g dm, and of g m, below which the gas pressure is bent
+const SMALL = 0.01  # share of dm, of g dm and of g m, below which column mass and gas pressure are bent
 
 _positive(u) = u < 1 ? 1 / (1 + (1 - u) + (1 - u)^2) : u
 
-# Gas pressure over gravity, made positive everywhere and increasing wherever g > a: what a cell gains is bent where it is
-# below 1 % of g times its column mass, and the pressure where it is below 1 % of g m. See physics.py.
-function physical_pressure(p, mass, dm, rest, step)
+# Column mass, made to increase inwards, and gas pressure over gravity, made positive everywhere and increasing wherever
+# g > a: what a cell gains is bent where it is below 1 % of what the trapezoid gives for the mass, and the pressure where it
+# is below 1 % of g m. See physics.py.
+function physical_integrals(mass, p, dm, rest, step)
     cell(f) = 0.5 .* step .* (f[2:end] .+ f[1:end-1])
     small = SMALL .* cell(dm)
-    bound = cell(dm .* min.(rest, 0) .^ 3) ./ SMALL^2
-    u = (diff(p) .- bound) ./ small
-    more = cumsum(small .* (_positive.(u) .- u))
-    bent = p .+ vcat(zero(first(more)), more)
-    SMALL .* mass .* _positive.(bent ./ (SMALL .* mass))
+    function gaining(f, bound)
+        u = (diff(f) .- bound) ./ small
+        more = cumsum(small .* (_positive.(u) .- u))
+        f .+ vcat(zero(first(more)), more)
+    end
+    mass = gaining(mass, 0)
+    p = gaining(p, cell(dm .* min.(rest, 0) .^ 3) ./ SMALL^2)
+    mass, SMALL .* mass .* _positive.(p ./ (SMALL .* mass))
 end

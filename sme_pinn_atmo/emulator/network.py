@@ -137,8 +137,8 @@ class HydrostaticNetwork(nn.Module):
         share = torch.exp(-nn.functional.logsigmoid(-q[..., 3, :]))
         return scale * torch.exp(q[..., 0, :] + self._ln_grey.to(q.dtype) - q[..., 4, :]) * share
 
-    def physical_pressure(self, p: Tensor, m: Tensor, dm: Tensor, rest: Tensor) -> Tensor:
-        """`physics.physical_pressure` in torch."""
+    def physical_integrals(self, m: Tensor, p: Tensor, dm: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+        """`physics.physical_integrals` in torch."""
         step = torch.diff(self.ln_tau).to(p.dtype)
 
         def cell(f: Tensor) -> Tensor:
@@ -149,10 +149,15 @@ class HydrostaticNetwork(nn.Module):
             return torch.where(u < 1, 1 / (1 + v + v**2), u)
 
         small = physics.SMALL * cell(dm)
-        u = (torch.diff(p) - cell(dm * torch.clamp_max(rest, 0.0) ** 3) / physics.SMALL**2) / small
-        more = torch.cumsum(torch.where(u < 1, small * (positive(u) - u), 0.0), -1)
-        p = p + nn.functional.pad(more, (1, 0))
-        return physics.SMALL * m * positive(p / (physics.SMALL * m))
+
+        def gaining(f: Tensor, bound: Tensor | float) -> Tensor:
+            u = (torch.diff(f) - bound) / small
+            more = torch.cumsum(torch.where(u < 1, small * (positive(u) - u), 0.0), -1)
+            return f + nn.functional.pad(more, (1, 0))
+
+        m = gaining(m, 0.0)
+        p = gaining(p, cell(dm * torch.clamp_max(rest, 0.0) ** 3) / physics.SMALL**2)
+        return m, physics.SMALL * m * positive(p / (physics.SMALL * m))
 
     def unphysical(self, x: Tensor, corpus: Tensor | int = 0) -> Tensor:
         """How far structures at labels x are from physical ones, (...,); zero where they are.
@@ -179,9 +184,7 @@ class HydrostaticNetwork(nn.Module):
         ln_g = _LN10 * x[..., self._logg, None]
         ln_t, ln_kappa, ln_a, logit = q[..., :4, :].unbind(-2)
         ln_t = ln_t + (self._ln_grey.to(q.dtype) + torch.log(x[..., self._teff, None]))
-        # An untrained network may be rough in depth: a floor keeps its loss finite.
-        m = torch.maximum(m, m[..., :1])
-        p = self.physical_pressure(p, m, dm, rest)
+        m, p = self.physical_integrals(m, p, dm, rest)
         ln_p = torch.log(p) + ln_g
         ln_n = ln_p - ln_t - float(np.log(physics.BOLTZMANN))
         ln_f, ln_rest = nn.functional.logsigmoid(logit), nn.functional.logsigmoid(-logit)

@@ -6,8 +6,8 @@ c = W_out h + b_out -> four smooth fields on the model's grid in ln tau, q = mea
     T = T_grey(tau, Teff) exp(q_0)   kappa = exp(q_1)   a = g exp(q_2)   n_e = sigmoid(q_3) P / kT
 
 and column mass m and gas pressure P by integrating d tau = kappa dm and dP = (g - a) dm through the cubic
-spline in ln tau, so that every structure is hydrostatic by construction; `physics.physical_pressure` takes over where a
-comes near g. `network.py` is the same in torch.
+spline in ln tau, so that every structure is hydrostatic by construction; `physics.physical_integrals` takes over
+where a comes near g or the opacity drops steeply. `network.py` is the same in torch.
 
 A network with the label `mass` knows spheres. It has two fields more: ln mu = q_4, the mean weight of a particle that
 is no electron [u], and ln c = q_5 (outermost layer only), m_1 = c tau_1 / kappa_1. The mass enters the branch as
@@ -40,9 +40,9 @@ _LN10 = float(np.log(10.0))
 _LN_BOLTZMANN = float(np.log(physics.BOLTZMANN))
 _LN_ATOMIC_MASS = float(np.log(physics.ATOMIC_MASS))
 
-#: Stars whose smallest 1 - a/g is above this are not looked at closer: `physics.physical_pressure` changes nothing in
-#: profiles as smooth as those of the packaged models (a test looks).
-_NEAR = 0.25
+#: Stars whose smallest 1 - a/g is above the first, and whose column mass gains more than the second of what the
+#: trapezoid gives in every cell, are not looked at closer: `physics.physical_integrals` changes nothing there (a test).
+_NEAR, _STEEP = 0.25, 0.1
 _WAVE = re.compile(r"(sin|cos)_[1-9]\d{0,2}_log_teff")
 _TINY = 1e-30  # imaginary step: exact to rounding
 
@@ -212,9 +212,9 @@ class Network:
                 v = self._radius_over_r(weight * v**2, p, m)
                 rest = v**2 - a_over_g
                 _, p = self._integrals(dm, rest, top)
-        if not rest.min() >= _NEAR:  # or NaN, in a batch with labels outside
-            near = rest.min(axis=-1) < _NEAR
-            p[near] = physics.physical_pressure(p[near], m[near], dm[near], rest[near], self._step)
+        near = self._near(m, dm, rest)
+        if near is not None:
+            m[near], p[near] = physics.physical_integrals(m[near], p[near], dm[near], rest[near], self._step)
         ln_m, ln_p = np.log(m), np.log(p) + ln_g
         ln_n = ln_p - ln_t - _LN_BOLTZMANN
         rows = [ln_t, ln_kappa, ln_a_over_g + ln_g, ln_n + np.log(fraction), ln_m, ln_p, ln_n + np.log1p(-fraction)]
@@ -224,6 +224,13 @@ class Network:
         for j, row in enumerate(rows):
             out[..., j, :] = row
         return out, fraction
+
+    def _near(self, m: Array, dm: Array, rest: Array) -> NDArray[np.bool_] | None:
+        """Which stars (...,) are to be looked at by `physics.physical_integrals`; None for none."""
+        margin = m[..., 1:] - m[..., :-1] - _STEEP / 2 * self._step * (dm[..., 1:] + dm[..., :-1])
+        if rest.min() >= _NEAR and margin.min() >= 0:  # not so with NaN, in a batch with labels outside
+            return None
+        return np.asarray((rest.min(axis=-1) < _NEAR) | (margin.min(axis=-1) < 0))
 
     def _radius_over_r(self, step: Array, p: Array, m: Array) -> Array:
         """R/r from (k T / (mu m_u g R)) (R/r)^2 dm / dln(tau) and the gas pressure over gravity."""
@@ -351,11 +358,13 @@ class Network:
                 v = self._radius_over_r(weight * v**2, p, m)
                 rest, d_rest = v**2 - a_over_g, d_a + 2.0 * v * d_v
                 m, p, d_m, d_p = integrals(rest, d_rest)
-        if not rest.min() >= _NEAR:
-            near = rest.min(axis=(-2, -1)) < _NEAR
-            pairs = zip((p, m, dm, rest), (d_p, d_m, d_dm, d_rest), strict=True)
+        near = self._near(m, dm, rest)
+        if near is not None:
+            near = near[..., 0]
+            pairs = zip((m, p, dm, rest), (d_m, d_p, d_dm, d_rest), strict=True)
             moved = [f[near] + 1j * _TINY * d_f[near] for f, d_f in pairs]
-            d_p[near] = physics.physical_pressure(moved[0], moved[1], moved[2], moved[3], self._step).imag / _TINY
+            bent = physics.physical_integrals(moved[0], moved[1], moved[2], moved[3], self._step)
+            d_m[near], d_p[near] = (f.imag / _TINY for f in bent)
         d_ln_m = d_m / np.exp(value[..., 4, :])[..., None, :]
         return d_ln_m, d_p / np.exp(value[..., 5, :] - ln_g)[..., None, :]
 
