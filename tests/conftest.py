@@ -101,6 +101,20 @@ def tiny_sphere(tmp_path_factory: pytest.TempPathFactory, structures: Structures
     return _small_model(path, structures, (*LABELS, "mass"), (*FEATURES, "extension"))
 
 
+@pytest.fixture(scope="session")
+def steep_model(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """`tiny_model` with an opacity that drops by a factor of thousands at the last layer: a spline's integral falls."""
+    from sme_pinn_atmo.emulator import Emulator, save_model
+
+    emulator = Emulator.load(tiny_model)
+    tensors = dict(emulator.network.tensors)
+    tensors["mean"] = tensors["mean"].copy()
+    tensors["mean"][1, -1] -= 8.0
+    path = tmp_path_factory.mktemp("model") / "steep.safetensors"
+    save_model(path, tensors, {**emulator.card, "name": "steep"})
+    return path
+
+
 def _small_model(path: Path, structures: Structures, labels: tuple[str, ...], features: tuple[str, ...]) -> Path:
     torch = pytest.importorskip("torch", reason="torch (the extra `train`) makes the small model")
     from sme_pinn_atmo.emulator import save_model

@@ -126,11 +126,13 @@ def test_spheres_are_those_of_python(
         assert found["same"][kind] == (tmp_path / kind).read_text()
 
 
-def test_the_network_of_spheres_equals_numpy(site: Path, tiny_sphere: Path) -> None:
+@pytest.mark.parametrize("name", ["tiny_sphere", "steep_model"])
+def test_spheres_and_steep_opacities_equal_numpy(site: Path, name: str, request: pytest.FixtureRequest) -> None:
+    weights = request.getfixturevalue(name)
     for suffix in (".json", ".safetensors"):
-        shutil.copy(tiny_sphere.with_suffix(suffix), site / "models")
-    write_golden(Emulator.load(tiny_sphere), site / "golden" / "tiny_sphere.bin", n=40)
-    agree(node(site, "golden", "tiny_sphere"), 40)
+        shutil.copy(weights.with_suffix(suffix), site / "models")
+    write_golden(Emulator.load(weights), site / "golden" / f"{weights.stem}.bin", n=40)
+    agree(node(site, "golden", weights.stem), 40)
 
 
 def test_the_plot_library_is_what_npm_has(site: Path) -> None:

@@ -6,7 +6,7 @@
 
 import { Row, add, clip, concatenate, constant, divide, each, exp, larger, log, log1p, multiply, product, sigmoid, silu,
   slice, subtract } from "./dual.js";
-import { SMALL, fromUnitDepth, greyTemperature, integrate, integrationMatrix, interpolationMatrix, physicalPressure }
+import { SMALL, fromUnitDepth, greyTemperature, integrate, integrationMatrix, interpolationMatrix, physicalIntegrals }
   from "./physics.js";
 
 /** Rows of `Network.logProfiles`, natural logarithms; density only of a network that knows spheres. */
@@ -16,9 +16,6 @@ export const FIELDS = ["temperature", "opacity", "radiative_acceleration", "elec
 /** The tensors that a network is made of; a model with others is of a later version. */
 export const TENSORS = ["feature_mean", "feature_scale", "w_in", "b_in", "w", "b", "w_out", "b_out", "basis", "mean",
   "ln_tau"];
-
-/** Smallest 1 - a/g above which `physicalPressure` changes nothing, and is left out. */
-const NEAR = 0.25;
 
 /** Fields that the network predicts, without and with spheres. */
 const [PLANE, SPHERE] = [4, 6];
@@ -112,7 +109,7 @@ export class Network {
     // What lies above the first layer, in units of tau / kappa there.
     const top = this.hasMass ? exp(slice(lnTop, 0, 1)) : 1;
     const down = (slope) => integrate(this.integral, slope, top);
-    const mass = down(dm);
+    let mass = down(dm);
     const share = exp(lnShare);
     let rest = subtract(1, share);
     let p = down(multiply(rest, dm));
@@ -127,7 +124,7 @@ export class Network {
         p = down(multiply(rest, dm));
       }
     }
-    if (Math.min(...rest.v) < NEAR) p = physicalPressure(p, mass, dm, rest, this.step);
+    [mass, p] = physicalIntegrals(mass, p, dm, rest, this.step);
     const lnP = add(log(p), lnG);
     const lnN = subtract(subtract(lnP, lnT), Math.log(this.constants.boltzmann));
     const lnAtoms = add(lnN, log1p(multiply(-1, fraction)));

@@ -2,7 +2,7 @@
 
 import { add, concatenate, cumulate, divide, each, multiply, product, slice, subtract, times } from "./dual.js";
 
-/** Share of g dm, and of g m, below which `physicalPressure` bends the gas pressure. */
+/** Share of dm, of g dm and of g m below which `physicalIntegrals` bends column mass and gas pressure. */
 export const SMALL = 0.01;
 
 const matrix = (rows, columns) => ({ rows, columns, data: new Float64Array(rows * columns) });
@@ -124,20 +124,23 @@ const positive = (u) => (u < 1 ? 1 / (1 + (1 - u) + (1 - u) ** 2) : u);
 const positiveSlope = (u) => (u < 1 ? (3 - 2 * u) * positive(u) ** 2 : 1);
 
 /**
- * Gas pressure over gravity, made positive everywhere and increasing wherever g > a: `physics.physical_pressure`.
+ * Column mass, made to increase inwards, and gas pressure over gravity, made positive everywhere and increasing wherever
+ * g > a: `physics.physical_integrals`.
  *
- * p, m: gas pressure over gravity and column mass; dm, share: dm / dln(tau) and 1 - a/g; step: of ln(tau).
+ * m, p: column mass and gas pressure over gravity; dm, share: dm / dln(tau) and 1 - a/g; step: of ln(tau).
  */
-export function physicalPressure(p, m, dm, share, step) {
+export function physicalIntegrals(m, p, dm, share, step) {
   const half = step.map((s) => 0.5 * s);
   const cell = (f) => multiply(half, add(rest(f), first(f)));
-  const gain = subtract(rest(p), first(p));
   const small = multiply(SMALL, cell(dm));
+  const gaining = (f, bound) => {
+    const u = divide(subtract(subtract(rest(f), first(f)), bound), small);
+    const lacking = each(u, (v) => (v < 1 ? positive(v) - v : 0), (v) => (v < 1 ? positiveSlope(v) - 1 : 0));
+    return concatenate([slice(f, 0, 1), add(rest(f), cumulate(multiply(small, lacking)))]);
+  };
+  const mass = gaining(m, 0);
   const below = each(share, (v) => Math.min(v, 0) ** 3, (v) => 3 * Math.min(v, 0) ** 2);
-  const bound = multiply(1 / SMALL ** 2, cell(multiply(dm, below)));
-  const u = divide(subtract(gain, bound), small);
-  const lacking = each(u, (v) => (v < 1 ? positive(v) - v : 0), (v) => (v < 1 ? positiveSlope(v) - 1 : 0));
-  const bent = concatenate([slice(p, 0, 1), add(rest(p), cumulate(multiply(small, lacking)))]);
-  const floor = multiply(SMALL, m);
-  return multiply(floor, each(divide(bent, floor), positive, positiveSlope));
+  const bent = gaining(p, multiply(1 / SMALL ** 2, cell(multiply(dm, below))));
+  const floor = multiply(SMALL, mass);
+  return [mass, multiply(floor, each(divide(bent, floor), positive, positiveSlope))];
 }
