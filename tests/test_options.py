@@ -24,6 +24,7 @@ from sme_pinn_atmo import Emulator
 from sme_pinn_atmo.catalogue import read_catalogue
 from sme_pinn_atmo.cli import main
 from sme_pinn_atmo.emulator import save_model
+from sme_pinn_atmo.emulator.runtime import FIELDS
 from sme_pinn_atmo.grids import Structures, read, write_npz
 
 pysme = pytest.mark.skipif("not __import__('importlib.util').util.find_spec('pysme')", reason="PySME is not installed")
@@ -127,7 +128,8 @@ TESTED: dict[str, dict[str, str]] = {
         "solar_report:test_only_a_network_that_has_not_seen_the_sun_is_stored": "MODEL --out"},
     "validate structures": {
         "validation:test_structures_of_any_model_and_data_are_drawn": "MODEL DATA --heldout --out"},
-    "validate folds": {"options:test_folds_are_scored_drawn_and_put_into_a_model": "MODELS --data --into --plot"},
+    "validate folds": {
+        "options:test_folds_are_scored_drawn_and_put_into_a_model": "MODELS --data --into --keep-error-bar --plot"},
     "validate interpolation": {"options:test_options_arrive": "--model"},
     "validate physical": {"options:test_stars_and_data_that_are_counted": "--model --stars --seed --data"},
     "experiment gradients": {"options:test_gradients_are_drawn": "MODEL DATA --plot"},
@@ -619,6 +621,24 @@ def test_folds_are_scored_drawn_and_put_into_a_model(folder: Path, tiny_model: P
     assert emulator.card["cross_validation"]["file"] == "grid.npz"
     assert emulator.card["cross_validation"]["figures"]["all"]["models"] == 60
     assert emulator.errors is not None
+    # Scores of a network that is off by less; the error bar of the former ones is kept, and too wide for it.
+    nearer = holding(tiny_model, folder / "nearer.safetensors", list(range(60)))
+    predicted = np.exp(Emulator.load(nearer).network.log_profiles(np.stack(list(structures.labels.values()), 1)))
+    columns = [FIELDS.index(f) for f in ("rhox", "temperature", "gas_pressure", "electron_density", "opacity")]
+    profiles = structures.profiles.copy()
+    profiles[..., :5] += 0.8 * (predicted[:, columns].transpose(0, 2, 1) - profiles[..., :5])
+    write_npz(folder / "grid.npz", replace(structures, profiles=profiles))
+    said = run("validate", "folds", str(nearer), "--data", "grid.npz", "--into", str(into), "--keep-error-bar")
+    kept = Emulator.load(into)
+    assert kept.errors is not None
+    np.testing.assert_allclose(kept.errors.log_square, emulator.errors.log_square)
+    before, after = (e.card["cross_validation"] for e in (emulator, kept))
+    assert after["figures"]["all"]["T"]["median"] < 0.5 * before["figures"]["all"]["T"]["median"]
+    assert after["calibration"]["temperature"][3] > before["calibration"]["temperature"][3] + 0.1
+    assert "held out at random" in said
+    alone = CliRunner().invoke(main, ["validate", "folds", str(nearer), "--data", "grid.npz", "--keep-error-bar"])
+    assert alone.exit_code == 2
+    assert "--into" in alone.output
 
 
 def test_stars_and_data_that_are_counted(folder: Path, structures: Structures) -> None:

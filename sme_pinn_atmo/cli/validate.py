@@ -123,14 +123,19 @@ def structures(model: str, data: Path, heldout: bool, out: Path) -> None:
 @click.option("--data", type=DataFile(), required=True, multiple=True,
               help="A file whose rows the models held out; may be given more than once.")  # fmt: skip
 @click.option("--into", help="Also put scores and error model into this model, trained on all of them.")
+@click.option("--keep-error-bar", is_flag=True,
+              help="Only scores go into --into, with the shares of these errors within the error bar that it has.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the reliability of the error bar.")
-def folds(models: tuple[str, ...], data: tuple[Path, ...], into: str | None, plot: Path | None) -> None:
+def folds(
+    models: tuple[str, ...], data: tuple[Path, ...], into: str | None, keep_error_bar: bool, plot: Path | None
+) -> None:  # fmt: skip
     """Scores of a cross-validation: each computed model by the network that it was held out from.
 
     Then the error bar that these errors give (`predict(..., return_std=True)`): the share of errors within so many
     standard deviations, each computed model judged by what the others say. Networks that were trained without whole
     planes of models (train --without) are scored apart, plane by plane; with --into, they say how the error bar grows
-    with the distance from all models of the training.
+    with the distance from all models of the training. With --keep-error-bar those of an earlier cross-validation go
+    on saying it, and its figures for planes stay.
 
     Example: sme-pinn-atmo validate folds fold1.safetensors fold2.safetensors --data atlas12.npz
     """
@@ -153,6 +158,8 @@ def folds(models: tuple[str, ...], data: tuple[Path, ...], into: str | None, plo
     without = [e for e in loaded if e.card["heldout"].get("planes")]
     files = {path.name: read(path) for path in data}
     final = None if into is None else Emulator.load(into)
+    if keep_error_bar and (final is None or final.errors is None or without):
+        raise click.UsageError("--keep-error-bar needs --into, a model with an error bar, and no networks without planes")
     predicted, truth = predict_folds(random, files)
     scores = score_profiles(predicted, truth)
     regions = score_profiles(predicted, truth, label_sets(truth))
@@ -161,12 +168,19 @@ def folds(models: tuple[str, ...], data: tuple[Path, ...], into: str | None, plo
         [heldout_errors(e, f.select(rows)) for e in group for n, f in files.items() if len(rows := heldout_rows(e, n))]
         for group in (random, without)
     )
-    errors = fit_error_model(parts, loaded[0].domain.labels, far, None if final is None else final.nodes)
-    shares = calibration(errors, parts, far)
+    if keep_error_bar and final is not None and final.errors is not None:
+        errors, former = final.errors, final.card.get("cross_validation", {})
+        planes, shares = former.get("planes", {}), calibration(errors, parts)
+        if "planes" in former.get("calibration", {}):
+            shares["planes"] = former["calibration"]["planes"]
+        runs = [r for r in former.get("runs", []) if " --without " in r]
+    else:
+        errors = fit_error_model(parts, loaded[0].domain.labels, far, None if final is None else final.nodes)
+        shares, runs = calibration(errors, parts, far), []
     if plot is not None:
         plot_calibration(shares, plot)
     if into is not None:
-        runs = [e.card["training"]["command"] + f" ({e.card['training']['steps']} steps)" for e in loaded]
+        runs = [e.card["training"]["command"] + f" ({e.card['training']['steps']} steps)" for e in loaded] + runs
         entry = {"file": " --data ".join(files), "runs": runs, "figures": scores, "regions": regions,
                  "planes": planes, "calibration": shares}  # fmt: skip
         update_card(into, {"cross_validation": entry}, errors)

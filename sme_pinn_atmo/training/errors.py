@@ -186,7 +186,8 @@ def _minimum(miss: Callable[[Array], float], start: Array) -> Array:
 
 
 def calibration(model: ErrorModel, parts: Sequence[HeldOut], planes: Sequence[HeldOut] = ()) -> dict[str, Any]:
-    """Share of the errors within k standard deviations, each model of `parts` judged by what the others say of it.
+    """Share of the errors within k standard deviations, each model of `parts` judged by what the others say of it, or
+    by the error model as it is where that was made from others.
 
     Returns {"k": [...], "expected": [...], field: [...]}, and {"planes": {field: [...]}} of models in planes that no
     part held out; for a perfect error bar, field equals expected.
@@ -223,11 +224,14 @@ def _square(error: Array, log_tau: Array, knots: Array) -> Array:
 
 def _ratios(model: ErrorModel, parts: Sequence[HeldOut], variance: Array | None = None) -> list[Array]:
     """|error| / standard deviation of every layer, a list over fields; `variance` (n, 6, n_knot) of the models, by
-    default what the others of `parts` say of each."""
+    default what the others of `parts` say of each, where the error model was made from models with their labels."""
     if variance is None:
         steps = [p.distance(model.per_step, model.teff) for p in parts]
         known = [d for d in steps if d is not None]
-        variance = model.leave_one_out(np.concatenate(known) if len(known) == len(steps) else None)
+        distance = np.concatenate(known) if len(known) == len(steps) else None
+        x = np.concatenate([p.x for p in parts])
+        own = x.shape == model.labels.shape and np.allclose(logarithmic(x, model.teff), model.labels, rtol=1e-6)
+        variance = model.leave_one_out(distance) if own else model.variance(x, distance)
     error = [e for p in parts for e in p.error]
     depth = [t for p in parts for t in p.log_tau]
     out: list[list[Array]] = [[] for _ in ERROR_FIELDS]
