@@ -159,7 +159,7 @@ def folds(
     files = {path.name: read(path) for path in data}
     final = None if into is None else Emulator.load(into)
     if keep_error_bar and (final is None or final.errors is None or without):
-        raise click.UsageError("--keep-error-bar needs --into, a model with an error bar, and no networks without planes")
+        raise click.UsageError("--keep-error-bar needs --into MODEL with an error bar, and no networks without planes")
     predicted, truth = predict_folds(random, files)
     scores = score_profiles(predicted, truth)
     regions = score_profiles(predicted, truth, label_sets(truth))
