@@ -53,12 +53,24 @@ def test_abundances_follow_from_equivalent_widths(code: None, tiny_sphere: Path)
 
 def test_a_dwarf_is_the_same_and_a_giant_is_not(code: None, tiny_sphere: Path) -> None:
     emulator = Emulator.load(tiny_sphere)
-    (dwarf,) = spheres.dwarf(emulator)
-    assert dwarf.value == 0.0
+    dwarf, transfer = spheres.dwarf(emulator)
+    assert dwarf.value == transfer.value == 0.0
     flux, temperature = spheres.seam(emulator, teff=4800.0)
     assert flux.value > 1e-4 > 0
     assert 0 <= temperature.value < 0.01
     assert "MISSED" in spheres.format_checks([spheres.Check("a sphere", 2e-3, (0.0, 1e-3)), dwarf])
+
+
+def test_of_a_dwarf_the_transfer_is_told_from_the_structure(tiny_sphere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rays(layers: Layers, lines: Any, window: tuple[float, float], **_: Any) -> tuple[np.ndarray, np.ndarray]:
+        wave = grid(window)
+        return wave, np.full(len(wave), 0.9 if np.isfinite(layers.radius) else 0.9 - 3e-4)
+
+    monkeypatch.setattr(spheres, "synthesise", rays)
+    whole, transfer = spheres.dwarf(Emulator.load(tiny_sphere))
+    assert whole.value == transfer.value == pytest.approx(3e-4)
+    assert not whole.passed
+    assert transfer.passed
 
 
 def test_a_model_without_a_mass_is_refused() -> None:
