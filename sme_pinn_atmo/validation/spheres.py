@@ -63,7 +63,7 @@ def _layers(emulator: Emulator, geometry: str, **labels: Any) -> Layers:
 
 
 def dwarf(emulator: Emulator, cache: Path | None = None) -> list[Check]:
-    """Largest difference of normalised flux between the Sun as a sphere and as a plane; and what of it the transfer
+    """Largest difference of normalised flux between the Sun as a sphere and as a plane; and what the transfer alone
     makes, along rays through shells in place of plane layers of the same structure: a figure to know, not a test."""
     sun = {"teff": 5777.0, "logg": 4.44, "vturb": 1.0}
     sphere, plane = (_layers(emulator, g, **sun) for g in ("sphere", "plane"))
@@ -73,7 +73,7 @@ def dwarf(emulator: Emulator, cache: Path | None = None) -> list[Check]:
     )
     return [
         Check("dwarf 5777/4.44: largest difference of flux", float(np.abs(seen - flat).max()), (0.0, 1e-4)),
-        Check("dwarf 5777/4.44: of that the transfer alone", float(np.abs(seen - transfer).max()), (0.0, np.inf)),
+        Check("dwarf 5777/4.44: the transfer alone", float(np.abs(seen - transfer).max()), (0.0, np.inf)),
     ]
 
 
